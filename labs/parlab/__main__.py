@@ -1,0 +1,5 @@
+"""`python -m parlab` is `parlab`."""
+
+from parlab.cli import main
+
+main()

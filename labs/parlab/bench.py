@@ -1,0 +1,206 @@
+"""What a lab script sees: cases, contrasts, conclusions. `lab(id, main)` is the last line of every lab.
+
+    def main(bench):
+        for comm in bench.communicators():
+            bench.contrast(comm, {"op": "barrier"}, "algorithm", {"library": Case(comm.Barrier), ...}, against="library")
+        bench.conclude(judge)
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from parlab import results
+from parlab.errors import CheckFailed
+from parlab.machine import cores
+from parlab.measure import Alone, Array, Team, Trials, interleave
+from parlab.options import BUDGETS, Budget, Parser, add_run_options, doubling, size
+from parlab.stats import paired_ratio, verdict
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+RUNNING = "PARLAB_RUN"  # set by `parlab run` for the ranks it starts: the folder of the run they add to
+MORE = "PARLAB_MORE"  # set where another launch of the same lab follows, which will draw the conclusions
+AGAIN = " again"  # marks the control: the reference, measured against itself
+
+Judge = Callable[[list[results.Record]], Iterable[tuple[str, bool | None]]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to do what a contrast is about.
+
+    run: the function to time. check: called after one run on poisoned outputs, before any timing and after all of it; says what is
+    wrong, or None. poison: arrays that the run must overwrite. inputs: arrays that are changed before every round. units: operations
+    in one run (2 for a ping-pong of which one way is meant). work: bytes or flops of one operation. share: its bound, as a share of
+    the time of the contrast's floor. prediction: (model, seconds). facts: what is counted beside the time, asked for at the end.
+    """
+
+    run: Callable[[], object]
+    check: Callable[[], str | None] | None = None
+    poison: Sequence[Array] = ()
+    inputs: Sequence[Array] = ()
+    units: int = 1
+    work: Mapping[str, float] = field(default_factory=dict)
+    share: float | None = None
+    prediction: tuple[str, float] | None = None
+    facts: Callable[[], dict[str, float]] = dict
+
+
+class Bench:
+    """One lab's run as one of its workers sees it. Rank 0 keeps the records."""
+
+    def __init__(self, lab: str, world: "MPI.Intracomm | None", workers: list[int], budget: Budget, seed: int, out: Path) -> None:
+        self.lab, self.world, self.workers, self.budget, self.seed = lab, world, workers, budget, seed
+        self.out = out
+        self.first = world is None or world.rank == 0
+        self.writer = results.Writer(out)
+        self.start = time.perf_counter()
+        self._contrasts = 0
+
+    def communicators(self, *sizes: int) -> "Iterator[MPI.Intracomm]":
+        """Yield the communicators of the scaling curve (or of the given sizes) that this rank belongs to."""
+        from parlab.ranks import curve
+
+        assert self.world is not None
+        return curve(self.world, [p for p in sizes or self.workers if p <= self.world.size])
+
+    def sizes(self, least: str, most: str, steps: int = 1, full: str | None = None) -> list[int]:
+        """Return sizes in bytes from `least` to `most` (in full to `full`), each 2**steps times the last; a smaller budget takes fewer."""
+        low, high = size(least), size(full if full and self.budget.name == "full" else most)
+        factor = 2 ** (steps * self.budget.every)
+        found = [low]
+        while found[-1] * factor < high:
+            found.append(found[-1] * factor)
+        return [*found, high]
+
+    def random(self, count: int, dtype: type = float, salt: int = 0) -> Array:
+        """Return `count` seeded random numbers, different on every rank: written memory, not the zero page."""
+        rank = self.world.rank if self.world else 0
+        return np.random.default_rng((self.seed, salt, rank)).uniform(0.5, 1.5, count).astype(dtype)
+
+    def contrast(
+        self,
+        comm: "MPI.Intracomm | None",
+        common: results.Case,
+        axis: str,
+        cases: Mapping[str, Case],
+        *,
+        against: str | None = None,
+        control: bool = False,
+        floor: tuple[str, Case] | None = None,
+        computing: bool = False,
+        seconds: float = 1.0,
+    ) -> dict[str, Trials]:
+        """Check every case, then time them against each other, and record measurements and comparisons.
+
+        common: the parameters that all cases share; `axis` is the parameter in which they differ. against: the case that the others
+        are compared with, and itself too where `control` asks for it. floor: the run that bounds all cases: nothing that does their
+        work can take less than their share of its time. computing: the runs keep their cores busy (no waiting). seconds: scales the
+        time budget. Raises CheckFailed on all ranks when any rank saw a wrong result. Returns the trials, the same on all ranks.
+        """
+        team = self._team(comm)
+        workers = comm.size if comm is not None else 1
+        listed = dict(cases)
+        if against and control:
+            listed[against + AGAIN] = cases[against]
+        if floor:
+            listed[floor[0]] = floor[1]
+        inputs = list({id(x): x for case in cases.values() for x in case.inputs}.values())
+        self._verify(cases, team)
+        self._contrasts += 1
+        trials = interleave(
+            {name: case.run for name, case in listed.items()},
+            team,
+            limit=self.budget.case_seconds * seconds * len(listed),
+            seed=self.seed + self._contrasts,
+            refresh=lambda: _change(inputs),
+            gate=workers <= cores(),
+            computing=computing,
+        )
+        self._verify(cases, team)
+        if self.first:
+            for name, case in listed.items():
+                bound = None
+                if floor and case.share is not None:
+                    bound = results.Limit(floor[0], case.share * trials[floor[0]].seconds.median)
+                self._measured({**common, axis: name}, case, trials[name], workers, bound)
+            for name in [n for n in listed if against and n != against and not (floor and n == floor[0])]:
+                assert against
+                ratio = paired_ratio(trials[against].samples / cases[against].units, trials[name].samples / listed[name].units)
+                compared = {**common, axis: name}, {**common, axis: against}
+                self.writer.write(results.Comparison(self.lab, *compared, workers, ratio, verdict(ratio)))
+            told = ", ".join(f"{key} {value}" for key, value in common.items())
+            print(f"  {time.perf_counter() - self.start:5.1f} s  {workers} workers  {told}", file=sys.stderr, flush=True)
+        return trials
+
+    def skip(self, reason: str) -> None:
+        """Record that a part of the lab cannot run here."""
+        if self.first:
+            self.writer.write(results.Skip(self.lab, reason))
+
+    def conclude(self, judge: Judge) -> None:
+        """Draw conclusions from all records of this lab: `judge` yields sentences and whether they hold (None: cannot tell)."""
+        if self.first and MORE not in os.environ:
+            for sentence, holds in judge(results.read(self.out).of(self.lab)):
+                self.writer.write(results.Conclusion(self.lab, sentence, holds))
+
+    def _team(self, comm: "MPI.Intracomm | None") -> Team:
+        if comm is None:
+            return Alone()
+        from parlab.ranks import Ranks
+
+        return Ranks(comm)
+
+    def _verify(self, cases: Mapping[str, Case], team: Team) -> None:
+        for name, case in cases.items():
+            for array in case.poison:
+                array.fill(np.nan if array.dtype.kind in "fc" else -(2**30))
+            case.run()
+            if wrong := team.words(case.check() if case.check else None):
+                rank, text = min(wrong.items())
+                raise CheckFailed(f"{self.lab}: {name} is wrong on {len(wrong)} workers; worker {rank}: {text}")
+
+    def _measured(self, label: results.Case, case: Case, trials: Trials, workers: int, bound: results.Limit | None) -> None:
+        how = {"batch": trials.batch, "dropped": trials.dropped, "across": "slowest", "oversubscribed": workers > cores()}
+        self.writer.write(
+            results.Measurement(
+                lab=self.lab,
+                case=label,
+                workers=workers,
+                kind="ranks" if self.world is not None else "processes",
+                seconds=trials.seconds.map(lambda t: t / case.units),
+                samples=[float(t) / case.units for t in trials.kept],
+                work=dict(case.work),
+                verified=case.check is not None,
+                bound=bound,
+                prediction=results.Limit(*case.prediction) if case.prediction else None,
+                how=how | {"sync": "barrier" if workers > 1 else "none"},
+                facts=case.facts(),
+            )
+        )
+
+
+def _change(arrays: Iterable[Array]) -> None:
+    """Give the next round other inputs of the same size: a run that repeated an old answer would fail the last check."""
+    for array in arrays:
+        np.negative(array, out=array)
+
+
+def lab(name: str, main: Callable[[Bench], None]) -> None:
+    """Run a lab script: as one of the ranks of a launch, or, started plainly, through `parlab run`."""
+    parser = Parser(prog=f"{name}.py", description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
+    add_run_options(parser)
+    options = parser.parse_args()
+    if not any(variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")):
+        os.execv(sys.executable, [sys.executable, "-m", "parlab", "run", name, *sys.argv[1:]])
+    from parlab.by_rank import run_rank
+
+    sys.exit(run_rank(name, main, options))

@@ -1,0 +1,94 @@
+"""What every rank of a launch does around a lab's `main`: agree on where records go, say why it failed, leave together."""
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from mpi4py import MPI
+
+from parlab import results, witness
+from parlab.bench import RUNNING, Bench
+from parlab.errors import BAD_REQUEST, DONE, BadRequest, CheckFailed, ParlabError
+from parlab.options import BUDGETS, doubling
+from parlab.ranks import library, sleep_until_all
+
+
+def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespace) -> int:
+    """Run `main` on this rank and return its exit status; a fault that the other ranks cannot know of aborts them all."""
+    world = MPI.COMM_WORLD
+    if told := _mixed(world):
+        print(f"{name}: {told}", file=sys.stderr)
+        return BAD_REQUEST
+    launched = os.environ.get(RUNNING)
+    out = world.bcast(options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")) if launched is None else Path(launched)
+    if launched:
+        witness.testify(out, world.rank)
+    bench = Bench(name, world, options.workers or doubling(world.size), BUDGETS[options.budget], options.seed, out)
+    words, status = witness.DONE, DONE
+    try:
+        if not launched:
+            _begin(bench, options)
+        main(bench)
+        if not launched:
+            _end(bench)
+        sleep_until_all(world)
+    except (BadRequest, CheckFailed) as error:  # raised on all ranks alike: they leave together, and rank 0 speaks
+        if world.rank == 0:
+            words = witness.FOR_ALL + str(error)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+        status = error.status
+    except BaseException as error:  # SystemExit too: the other ranks would wait for this one for ever
+        words = str(error) if isinstance(error, ParlabError) else witness.last_words(error)
+        print(f"{name}: rank {world.rank}: {words}", file=sys.stderr, flush=True)
+        if options.debug:
+            traceback.print_exc()
+        status = 1
+    if launched:
+        witness.say(out, world.rank, words)
+    if status == 1 and words != witness.DONE and not words.startswith(witness.FOR_ALL):
+        world.Abort(1)
+    return status
+
+
+def _begin(bench: Bench, options: argparse.Namespace) -> None:
+    """Started by hand: rank 0 writes the header of a run of its own while the others sleep. Raises BadRequest on all ranks."""
+    from parlab.header import begin
+
+    assert bench.world is not None
+    world, refused = bench.world, None
+    if world.rank == 0:
+        try:
+            if bench.workers[-1] > world.size:
+                raise BadRequest(f"--workers {bench.workers[-1]} needs mpirun -n {bench.workers[-1]}, this is -n {world.size}")
+            begin(bench.writer, options, {"mpi": library()})
+        except BadRequest as error:
+            refused = str(error)
+    sleep_until_all(world)
+    if refused := world.bcast(refused):
+        raise BadRequest(refused)
+
+
+def _end(bench: Bench) -> None:
+    """Started by hand: rank 0 closes the run and shows it while the others sleep."""
+    if bench.first:
+        from parlab import header, table
+        from parlab.catalogue import labs
+
+        header.end(bench.writer)
+        run = results.read(bench.out)
+        table.heading(run.header)
+        table.show_lab(labs()[bench.lab], run)
+        table.ending(run, bench.writer.path)
+
+
+def _mixed(world: MPI.Intracomm) -> str | None:
+    """Tell an mpirun of one MPI that started processes of another: each of them then believes that it is alone."""
+    for kind, size in (("Open MPI's", "OMPI_COMM_WORLD_SIZE"), ("MPICH's", "PMI_SIZE")):
+        if int(os.environ.get(size, "1")) > 1 and world.size == 1:
+            text = f"{kind} mpirun started {os.environ[size]} processes, but Python's MPI is {library()}: two MPI libraries are mixed"
+            return text + "; use the mpirun beside this Python, or `parlab run`, which pairs them"
+    return None

@@ -1,0 +1,65 @@
+"""The labs there are, read from labs.toml, and whether each can run here."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from parlab.errors import BadRequest
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab as labs.toml describes it."""
+
+    id: str
+    topic: str
+    question: str
+    question_zh: str
+    layout: str
+    columns: str
+    needs: list[str] = field(default_factory=list)
+    workers: list[int] = field(default_factory=list)
+
+    @property
+    def script(self) -> Path:
+        """The script of the lab."""
+        return HERE / f"{self.id}.py"
+
+    def missing(self) -> str | None:
+        """Say why the lab cannot run on this machine; None when it can."""
+        if "ranks" in self.needs:
+            from parlab.launch import find_mpi
+
+            try:
+                find_mpi()
+            except BadRequest as error:
+                return str(error)
+        return None
+
+
+@cache
+def labs() -> dict[str, Lab]:
+    """Return all labs by id, in the order of the catalogue."""
+    with (HERE / "labs.toml").open("rb") as file:
+        return {entry["id"]: Lab(**entry) for entry in tomllib.load(file)["lab"]}
+
+
+@cache
+def topics() -> dict[str, str]:
+    """Return what each topic is about."""
+    with (HERE / "labs.toml").open("rb") as file:
+        return dict(tomllib.load(file)["topics"])
+
+
+def select(names: Sequence[str]) -> list[Lab]:
+    """Return the labs that are named, by id, by topic or by `all`; raises BadRequest for a name that is none of these."""
+    found: dict[str, Lab] = {}
+    for name in names:
+        if name not in labs() and name not in topics() and name != "all":
+            raise BadRequest(f"there is no lab or topic {name!r}: ask for all, {', '.join([*topics(), *labs()])}")
+        found |= {lab.id: lab for lab in labs().values() if name in (lab.id, lab.topic, "all")}
+    return list(found.values())

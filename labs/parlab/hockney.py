@@ -1,0 +1,117 @@
+"""The time of a message by its size: T(n) = alpha + beta n (Hockney, Parallel Computing 20, 1994), in lines.
+
+MPI libraries change protocol with the size (eager, then rendezvous), so no single line fits 1 B to 4 MiB: where one
+line ends and the next begins is found from the times. Residuals are relative, for ordinary least squares sees only the
+largest messages; and a fit is judged at sizes it has not seen, not by R2, which is near 1 for lines that miss most.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import combinations, pairwise
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LEAST = 3  # sizes in a segment: through two, its two parameters would always pass without error
+MOST = 4  # segments
+GAIN = (
+    0.7  # one segment more must bring the held-out error down to this share: at 0.8 a plain line is cut in 1 run of 4
+)
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """alpha: latency (s); beta: s/byte, the inverse of the asymptotic bandwidth."""
+
+    alpha: float
+    beta: float
+
+
+@dataclass(frozen=True)
+class Hockney:
+    """Segments by rising size; breaks[i] is the last size (bytes) of segment i; the last one holds beyond all sizes."""
+
+    segments: tuple[Segment, ...]
+    breaks: tuple[float, ...] = ()
+
+    @overload
+    def seconds(self, nbytes: float) -> float: ...
+    @overload
+    def seconds(self, nbytes: NDArray[Any]) -> Array: ...
+    def seconds(self, nbytes: float | NDArray[Any]) -> float | Array:
+        """T(n) in seconds, for one size in bytes or an array of sizes."""
+        alpha, beta = np.array([(segment.alpha, segment.beta) for segment in self.segments]).T
+        i = np.searchsorted(self.breaks, nbytes)
+        times: Array = alpha[i] + beta[i] * nbytes
+        return times if isinstance(nbytes, np.ndarray) else float(times)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Relative errors |predicted - measured| / measured at sizes that were left out of the fit."""
+
+    median: float
+    max: float
+
+
+def fit_line(nbytes: ArrayLike, seconds: ArrayLike) -> Hockney:
+    """One line, alpha and beta >= 0, by least squares of relative errors. All fits raise ValueError on bad data."""
+    n, t = _by_size(nbytes, seconds)
+    return Hockney((_fit(n, t)[0],))
+
+
+def fit_segments(nbytes: ArrayLike, seconds: ArrayLike, segments: int = 3) -> Hockney:
+    """The best of all cuts into this many lines of 3 sizes or more; into fewer where the sizes do not suffice."""
+    n, t = _by_size(nbytes, seconds)
+    segments = min(segments, n.size // LEAST)
+    piece = cache(lambda i, j: _fit(n[i:j], t[i:j]))
+    edges = [(0, *inner, n.size) for inner in combinations(range(LEAST, n.size - LEAST + 1), segments - 1)]
+    cuts = [list(pairwise(edge)) for edge in edges if min(np.diff(edge)) >= LEAST]
+    best = min(cuts, key=lambda cut: sum(piece(i, j)[1] for i, j in cut))
+    return Hockney(tuple(piece(i, j)[0] for i, j in best), tuple(n[j - 1].item() for _, j in best[:-1]))
+
+
+def fit_hockney(nbytes: ArrayLike, seconds: ArrayLike) -> Hockney:
+    """As many lines, 1 to 4, as the held-out error justifies; 10 sizes or more can justify 2, 16 can 3, 22 can 4."""
+    chosen, error = 1, held_out_error(fit_line, nbytes, seconds).median
+    for segments in range(2, MOST + 1):
+        trial = held_out_error(partial(fit_segments, segments=segments), nbytes, seconds).median
+        if trial < GAIN * error:
+            chosen, error = segments, trial
+    return fit_segments(nbytes, seconds, chosen)
+
+
+def held_out_error(fitter: Callable[[Array, Array], Hockney], nbytes: ArrayLike, seconds: ArrayLike) -> HeldOut:
+    """Fit every second size and judge those between, then the other way round; both ends are fitted, never judged."""
+    n, t = _by_size(nbytes, seconds)
+    inner = np.arange(1, n.size - 1)
+    errors = []
+    for judged in (inner[::2], inner[1::2]):
+        model = fitter(np.delete(n, judged), np.delete(t, judged))
+        errors.append(np.abs(model.seconds(n[judged]) - t[judged]) / t[judged])
+    together = np.concatenate(errors)
+    return HeldOut(float(np.median(together)), float(np.max(together)))
+
+
+def _by_size(nbytes: ArrayLike, seconds: ArrayLike) -> tuple[Array, Array]:
+    """Sizes and times in the order of the sizes."""
+    n, t = np.asarray(nbytes, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
+    if n.shape != t.shape or np.unique(n).size < n.size or n.size < LEAST or not (t > 0).all():
+        raise ValueError("a fit needs 3 or more sizes, all different, and for each one time > 0")
+    order = np.argsort(n)
+    return n[order], t[order]
+
+
+def _fit(n: Array, t: Array) -> tuple[Segment, float]:
+    """The line with alpha, beta >= 0 and the least sum of squared relative errors, and that sum."""
+    from scipy.optimize import nnls  # here: a rank must not pay this import to time a message
+
+    columns = np.stack([1 / t, n / t], axis=1)  # alpha / T + beta n / T = 1, but for the relative error
+    unit = np.linalg.norm(columns, axis=0)  # bytes and messages differ by 10^6: each solved in its own unit
+    values, norm = nnls(columns / unit, np.ones_like(t))
+    alpha, beta = values / unit
+    return Segment(float(alpha), float(beta)), float(norm) ** 2

@@ -1,0 +1,153 @@
+"""Measure cases against each other: calibrated batches, rounds in random order, the slowest worker counts, one shared stop rule.
+
+The rules and their grounds stand in ARCHITECTURE.md, "Measuring". Nothing here knows what is measured or who runs it: the workers that
+run a case together are a `Team` (one process, the ranks of a communicator, ...).
+"""
+
+import math
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from parlab.stats import Interval, median_interval, should_stop
+
+MOST_ROUNDS = 200
+CLOCK_STEPS = 200  # a sample lasts at least this many steps of the clock: reading it then costs under 1 % of the sample
+INVOLUNTARY = 2  # more involuntary context switches than this, and a sample is dropped
+DUTY = 0.9  # a computing sample that got less than this share of its core is dropped
+DUTY_FROM = 2e-3  # seconds; below this the accounting of CPU time is too coarse to judge a sample
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Team(Protocol):
+    """The workers that run a case together, as seen by one of them."""
+
+    def barrier(self) -> None:
+        """Let all workers arrive before any goes on."""
+
+    def slowest(self, values: Array) -> Array:
+        """Return the elementwise maximum over the workers, the same on all of them."""
+
+    def words(self, mine: str | None) -> dict[int, str]:
+        """Return what any of the workers has to say, by worker, the same on all of them."""
+
+
+class Alone:
+    """A team of one process."""
+
+    def barrier(self) -> None:
+        """Do nothing: nobody else is there."""
+
+    def slowest(self, values: Array) -> Array:
+        """Return the values: nobody else is there."""
+        return values
+
+    def words(self, mine: str | None) -> dict[int, str]:
+        """Return this worker's words, if any."""
+        return {0: mine} if mine else {}
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The samples of one case, seconds for one operation by round; a dropped trial is NaN so that rounds stay paired."""
+
+    samples: Array
+    batch: int
+
+    @property
+    def kept(self) -> Array:
+        """Samples without the dropped ones."""
+        return self.samples[~np.isnan(self.samples)]
+
+    @property
+    def dropped(self) -> int:
+        """Number of trials in which the scheduler took the core away."""
+        return int(np.isnan(self.samples).sum())
+
+    @property
+    def seconds(self) -> Interval:
+        """Median with its order-statistic interval."""
+        return median_interval(self.kept)
+
+
+@cache
+def clock_step() -> float:
+    """Return the smallest step, in seconds, that the clock was seen to make."""
+    now = time.perf_counter
+    steps = []
+    for _ in range(200):
+        start = now()
+        while (end := now()) == start:
+            pass
+        steps.append(end - start)
+    return float(np.median(steps))
+
+
+def interleave(
+    runs: Mapping[str, Callable[[], object]],
+    team: Team,
+    *,
+    limit: float,
+    seed: int,
+    refresh: Callable[[], None] = lambda: None,
+    gate: bool = True,
+    computing: bool = False,
+) -> dict[str, Trials]:
+    """Time every run in rounds of random order until all medians are known to 3 % or `limit` seconds have passed.
+
+    refresh: called once before each round, to change the inputs. gate: drop trials in which the scheduler took a core away (not to be
+    asked where workers outnumber the cores). computing: the runs keep their core busy, so CPU time is held against wall time too.
+    All workers must call with the same arguments; all get the same trials.
+    """
+    order = np.random.default_rng(seed)
+    names = list(runs)
+    batches = {name: _calibrate(runs[name], team) for name in names}
+    table = np.empty((MOST_ROUNDS, len(names)))
+    start = time.perf_counter()
+    for done in range(1, MOST_ROUNDS + 1):
+        refresh()
+        mine = np.empty(2 * len(names) + 1)
+        for i in order.permutation(len(names)):
+            team.barrier()
+            mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], computing)
+        mine[-1] = time.perf_counter() - start
+        shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
+        times, disturbed, elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
+        table[done - 1] = np.where(disturbed > 0, np.nan, times) if gate else times
+        out_of_time = elapsed > limit and (done >= 6 or elapsed > 3 * limit)  # six samples: the least that has an interval
+        if out_of_time or all(should_stop(column) for column in table[:done].T):
+            break
+    return {name: Trials(table[:done, i].copy(), batches[name]) for i, name in enumerate(names)}
+
+
+def _calibrate(run: Callable[[], object], team: Team) -> int:
+    """Warm the run up and find how many calls fill a sample, agreed by all workers."""
+    batch = 1
+    _sample(run, batch, computing=False)
+    while True:
+        team.barrier()
+        seconds = batch * _sample(run, batch, computing=False)[0]
+        seconds, least = team.slowest(np.array([seconds, CLOCK_STEPS * clock_step()]))
+        if seconds >= least:
+            return batch
+        batch *= 2 ** min(4, math.ceil(math.log2(least / max(seconds, least / 16))))
+
+
+def _sample(run: Callable[[], object], batch: int, computing: bool) -> tuple[float, float]:
+    """Return seconds for one call, and whether the scheduler disturbed it (0 or 1)."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    cpu = time.process_time()
+    start = time.perf_counter()
+    for _ in range(batch):
+        run()
+    wall = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+    starved = computing and wall > DUTY_FROM and cpu < DUTY * wall
+    return wall / batch, float(taken > INVOLUNTARY or starved)

@@ -1,0 +1,212 @@
+"""The records of a run: one JSON object a line, appended and flushed as measured, so that a killed run loses nothing.
+
+Seconds and work are stored, never rates: whoever shows a record derives them. ARCHITECTURE.md describes every field.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parlab.errors import BadRequest, ParlabError
+from parlab.stats import Interval, Verdict
+
+VERSION = 1
+FILE = "results.jsonl"
+
+Case = dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A time that a measurement is held against: a bound (`name` says which) or a prediction (`name` is the model)."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The time of one case on a number of workers: seconds for one operation, median with its 95 % interval."""
+
+    lab: str
+    case: Case
+    workers: int
+    kind: str  # what the workers are: ranks, threads, streams, GPUs
+    seconds: Interval
+    samples: list[float]
+    work: dict[str, float]  # what one operation does: bytes, flops
+    verified: bool
+    bound: Limit | None = None
+    prediction: Limit | None = None
+    how: dict[str, Any] = field(default_factory=dict)  # batch, dropped, sync, across, oversubscribed
+    facts: dict[str, float] = field(default_factory=dict)  # what was counted beside the time, e.g. imbalance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`ratio` is the time of `than` over the time of `faster`, paired by round: above 1 where `faster` is faster."""
+
+    lab: str
+    faster: Case
+    than: Case
+    workers: int
+    ratio: Interval
+    says: Verdict
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What was seen, in a sentence computed from records; `holds` is None where the noise does not allow a verdict."""
+
+    lab: str
+    sentence: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A lab, or a part of it, that cannot run here, and why."""
+
+    lab: str
+    skipped: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A lab that failed, and how."""
+
+    lab: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise probe after the run; the one before it stands in the header."""
+
+    noise_after: dict[str, float]
+
+
+Record = Measurement | Comparison | Conclusion | Skip | Fault | Noise
+
+
+@dataclass(frozen=True)
+class Run:
+    """One results file as read: the header's facts, the records, and a note where the file was cut."""
+
+    header: dict[str, Any]
+    records: list[Record]
+    note: str | None = None
+
+    def of(self, lab: str) -> list[Record]:
+        """Return the records of one lab."""
+        return [r for r in self.records if getattr(r, "lab", None) == lab]
+
+    def labs(self) -> list[str]:
+        """Return the ids of the labs in this run, in the order in which they ran."""
+        return list(dict.fromkeys(r.lab for r in self.records if not isinstance(r, Noise)))
+
+
+class Writer:
+    """Appends records to DIR/results.jsonl. Opening it for a new run writes the header; `attach` adds to a running one."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+
+    def begin(self, header: Mapping[str, Any]) -> None:
+        """Start a new run in this folder; a folder holds one run. Raises BadRequest when that cannot be."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("x"):
+                pass
+        except FileExistsError:
+            raise BadRequest(f"{self.path.parent} already holds a run: name another folder for --out") from None
+        except OSError as error:
+            raise BadRequest(f"cannot write to {self.path.parent}: {error.strerror}; name another folder for --out") from None
+        self._append({"run": dict(header)})
+
+    def write(self, record: Record) -> None:
+        """Append one record and hand it to the operating system before returning."""
+        self._append(asdict(record))
+
+    def _append(self, fields: dict[str, Any]) -> None:
+        line = json.dumps({"v": VERSION, **_rounded(fields)}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        try:
+            # Unbuffered: a buffer that could not be flushed would be tried again, and fail again, on close.
+            with self.path.open("ab", buffering=0) as file:
+                before = file.seek(0, os.SEEK_END)
+                try:
+                    written = file.write(line)
+                    if written < len(line):
+                        raise OSError(28, os.strerror(28))
+                except OSError:
+                    file.truncate(before)  # half a line would make the lines after it unreadable
+                    raise
+        except OSError as error:
+            raise ParlabError(f"cannot write {self.path}: {error.strerror}; the records before it are kept") from None
+
+
+def read(directory: Path) -> Run:
+    """Read DIR/results.jsonl (or the file itself). Raises BadRequest where it is missing, of a newer version or damaged."""
+    path = directory / FILE if directory.is_dir() else directory
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadRequest(f"cannot read {path}: {error.strerror}; `parlab run ID --out DIR` makes one") from None
+    header: dict[str, Any] = {}
+    records: list[Record] = []
+    note = None
+    for number, line in enumerate(lines, 1):
+        try:
+            fields = json.loads(line)
+            version = fields.pop("v")
+            if version > VERSION:
+                raise BadRequest(f"{path} was written by a newer parlab (records v{version}, this one reads v{VERSION}): update parlab")
+            if "run" in fields:
+                header = fields["run"]
+            else:
+                records.append(_record(fields))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            if number < len(lines):
+                raise BadRequest(f"{path}, line {number}, is not a parlab record: restore the file or run the lab again") from None
+            note = f"{path}: the last line is cut (a run was ended while it wrote); the {len(records)} records before it are read"
+    if not header:
+        raise BadRequest(f"{path} has no run header: it is not a parlab results file")
+    return Run(header, records, note)
+
+
+def measurements(records: list[Record]) -> Iterator[Measurement]:
+    """Pick the measurements."""
+    return (r for r in records if isinstance(r, Measurement))
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    """Tell the kind of a record by the one field that only it has."""
+    for key, kind in {"samples": Measurement, "ratio": Comparison, "sentence": Conclusion, "skipped": Skip, "fault": Fault, "noise_after": Noise}.items():
+        if key in fields:
+            for name in ("seconds", "ratio"):
+                if name in fields:
+                    fields[name] = Interval(**{k: _infinite(k, v) for k, v in fields[name].items()})
+            for name in ("bound", "prediction"):
+                if fields.get(name):
+                    fields[name] = Limit(**fields[name])
+            return kind(**fields)  # type: ignore[no-any-return, operator]
+    raise ValueError("no known kind of record")
+
+
+def _infinite(side: str, value: float | None) -> float:
+    return value if value is not None else (-math.inf if side == "low" else math.inf)
+
+
+def _rounded(value: Any) -> Any:
+    """Keep six digits of a float (a clock has no more), and write an unbounded side of an interval as null."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return value

@@ -1,0 +1,107 @@
+"""Run labs: launch each, follow its records, explain a fault, and leave one results file that holds everything measured."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from parlab import header, process, results, table, witness
+from parlab.bench import MORE, RUNNING
+from parlab.catalogue import Lab, select
+from parlab.errors import DONE, FAILED, TIMED_OUT, BadRequest
+from parlab.launch import Command, find_mpi, ranks
+from parlab.machine import cores
+from parlab.options import BUDGETS, doubling
+
+START_SECONDS = 60  # for interpreters to start and Numba to compile, beside a lab's own time
+SLACK = 3  # how often a lab's own time fits into its limit: a busy machine is slow, a deadlock is for ever
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the labs that are asked for and return the exit status."""
+    chosen = select(options.labs)
+    if not chosen:
+        print(f"{', '.join(options.labs)}: no lab here yet; its README.md says what it will hold")
+        return DONE
+    out = options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")
+    missing = {lab.id: lab.missing() for lab in chosen}
+    if options.dry_run:
+        for lab in chosen:
+            told = [f"# {lab.id}: skipped: {missing[lab.id]}"] if missing[lab.id] else [c.line() for c in launches(lab, options, out)]
+            print("\n".join(told))
+        return DONE
+    writer = results.Writer(out)
+    mpi = {} if all(missing.values()) else {"mpi": str(find_mpi())}
+    begun = header.begin(writer, options, mpi)
+    table.heading(begun)
+    statuses = [DONE]
+    try:
+        for lab in chosen:
+            if reason := missing[lab.id]:
+                writer.write(results.Skip(lab.id, reason))
+            else:
+                statuses.append(_run_lab(lab, options, writer))
+            table.show_lab(lab, results.read(out))
+    finally:
+        header.end(writer)
+        table.ending(results.read(out), writer.path)
+    return TIMED_OUT if TIMED_OUT in statuses else max(statuses)
+
+
+def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
+    """Build the command lines of a lab: one launch for the numbers of workers that the cores can hold, one for those beyond.
+
+    Apart, because ranks that own a core should be bound and spin, and ranks that share one must yield: one launch cannot do both.
+    """
+    wanted = options.workers or doubling(max(4, cores()))
+    wanted = [p for p in wanted if not lab.workers or p in lab.workers]
+    parts = [part for part in ([p for p in wanted if p <= cores()], [p for p in wanted if p > cores()]) if part]
+    if not parts:
+        raise BadRequest(f"{lab.id} runs on {' or '.join(map(str, lab.workers))} workers: name them in --workers, or leave it out")
+    return list(_commands(lab, options, out, parts))
+
+
+def _commands(lab: Lab, options: argparse.Namespace, out: Path, parts: list[list[int]]) -> Iterator[Command]:
+    for i, part in enumerate(parts):
+        asked = ["--workers", ",".join(map(str, part)), "--budget", options.budget, "--seed", str(options.seed)]
+        command = ranks(part[-1], [str(lab.script), *asked, *(["--debug"] if options.debug else [])], hosts=options.hosts)
+        more = {MORE: "1"} if i + 1 < len(parts) else {}
+        yield Command(command.argv, command.env | {RUNNING: str(out.resolve())} | more)
+
+
+def _run_lab(lab: Lab, options: argparse.Namespace, writer: results.Writer) -> int:
+    limit = options.limit or START_SECONDS + SLACK * BUDGETS[options.budget].lab_seconds
+    out = writer.path.parent
+    log = out / f"{lab.id}.log"
+    for command in launches(lab, options, out):
+        witness.clear(out)
+        with table.progress(lab.id, command, log) as watch:
+            ended = process.run(command, limit=limit, log=log, watch=watch, on_timeout=lambda: _ask(out))
+        testimony = witness.read(out)
+        started = int(command.argv[command.argv.index("-n") + 1])
+        if ended.timed_out:
+            return _fault(lab, writer, f"ended after its limit of {limit:g} s; {testimony.sentence()}", TIMED_OUT, log)
+        if len(testimony.finished) < started or testimony.raised:
+            told = testimony.sentence() if testimony.raised or testimony.silent or testimony.stood else _last_line(log)
+            return _fault(lab, writer, told, FAILED, log)
+        if ended.status:
+            return _fault(lab, writer, f"the launcher ended with status {ended.status}: {_last_line(log)}", FAILED, log)
+        if options.debug:
+            print(ended.output)
+    witness.clear(out)
+    return DONE
+
+
+def _fault(lab: Lab, writer: results.Writer, told: str, status: int, log: Path) -> int:
+    writer.write(results.Fault(lab.id, f"{told}; what it printed is in {log}"))
+    return status
+
+
+def _ask(out: Path) -> None:
+    witness.ask(out)
+    time.sleep(0.2)  # the handlers write a few lines
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -*=\n")]
+    return lines[-1] if lines else "it printed nothing"

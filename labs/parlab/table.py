@@ -1,0 +1,148 @@
+"""The terminal: heading, progress, a table for each lab, its conclusions. Everything shown is read from records."""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from parlab import machine, units
+from parlab.bench import AGAIN
+from parlab.catalogue import Lab, labs
+from parlab.header import noise_words
+from parlab.launch import Command
+from parlab.results import Case, Comparison, Conclusion, Fault, Measurement, Noise, Run, Skip
+from parlab.scaling import efficiency, karp_flatt, law, speed_up
+
+console = Console(width=None if Console().is_terminal else 140, highlight=False)
+
+MARKS = {"faster": "[green]▲[/]", "slower": "[red]▼[/]", "same": "=", "cannot tell": "?"}
+
+
+def heading(header: dict) -> None:  # type: ignore[type-arg]
+    """Say on which machine this runs, and how noisy it is."""
+    console.print(f"[bold]parlab[/] on {machine.one_line(header['machine'])}")
+    words, loud = noise_words(header["noise_before"], None)
+    console.print(words, style="bold red" if loud else "dim")
+
+
+def ending(run: Run, path: Path) -> None:
+    """Say how noisy the machine was, and where the records are."""
+    after = next((r.noise_after for r in run.records if isinstance(r, Noise)), None)
+    words, loud = noise_words(run.header["noise_before"], after)
+    console.print(f"\n{words}", style="bold red" if loud else "dim")
+    console.print(f"records: {path}")
+
+
+@contextlib.contextmanager
+def progress(name: str, command: Command, log: Path) -> Iterator[Callable[[], None]]:
+    """Show what a launch is doing, as told by the last line of its log, while it runs."""
+    console.print(f"\n[bold]{name}[/]  [dim]{command.line()}[/]", soft_wrap=True)
+    with console.status("starting") as status:
+
+        def watch() -> None:
+            with contextlib.suppress(OSError):
+                lines = log.read_bytes()[-300:].decode(errors="replace").splitlines()
+                if lines:
+                    status.update(lines[-1].strip())
+
+        yield watch
+
+
+def show(run: Run) -> None:
+    """Show a whole recorded run."""
+    heading(run.header)
+    for name in run.labs():
+        if name in labs():
+            show_lab(labs()[name], run)
+
+
+def show_lab(lab: Lab, run: Run) -> None:
+    """Show one lab: its question, its tables, what was skipped or failed, and its conclusions."""
+    records = run.of(lab.id)
+    console.print(f"\n[bold]{lab.question}[/]")
+    measured = [r for r in records if isinstance(r, Measurement)]
+    says = {(_key(r.faster), r.workers): r.says for r in records if isinstance(r, Comparison)}
+    if measured:
+        {"sweep": sweep, "scaling": scaling}[lab.layout](lab, measured, says)
+    for r in records:
+        if isinstance(r, Skip):
+            console.print(f"  skipped: {r.skipped}", style="yellow")
+        elif isinstance(r, Fault):
+            console.print(f"  FAILED: {r.fault}", style="bold red")
+        elif isinstance(r, Conclusion):
+            mark = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "[yellow]cannot tell[/]"}[r.holds]
+            console.print(f"  {mark}: {r.sentence}")
+
+
+def sweep(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str]) -> None:
+    """One table for each group of equal parameters: a row for each number of workers and size, a column for each case."""
+    for title, group in _groups(measured, {lab.columns, "bytes"}).items():
+        columns = list(dict.fromkeys(str(m.case[lab.columns]) for m in group if not str(m.case[lab.columns]).endswith(AGAIN)))
+        table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+        table.add_column(group[0].kind, justify="right")
+        table.add_column("size", justify="right")
+        for column in columns:
+            table.add_column(column, justify="right")
+        cells = {(m.workers, int(m.case.get("bytes", 0)), str(m.case[lab.columns])): m for m in group}
+        for workers, size in dict.fromkeys((w, s) for w, s, _ in cells):
+            row = [cells.get((workers, size, column)) for column in columns]
+            verified = [m.seconds.median for m in row if m and m.verified]
+            best = min(verified, default=0.0)
+            table.add_row(str(workers), units.nbytes(size), *(_cell(m, best, says) for m in row))
+        console.print(table)
+    console.print("  median ± half the 95 % interval; ▲ faster, ▼ slower, = same as the reference, ? cannot tell; bold: least", style="dim")
+
+
+def scaling(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str]) -> None:
+    """One table for each problem: a row for each case and number of workers, against the best serial program; then the law."""
+    for title, group in _groups(measured, {lab.columns}).items():
+        serial = next(m for m in group if m.case[lab.columns] == "serial")
+        weak = serial.case.get("scaling") == "weak"
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+        for column in (lab.columns, serial.kind, "time", "speed-up", "efficiency", "serial part e", "of bound", "rate", "imbalance"):
+            table.add_column(column, justify="left" if column == lab.columns else "right")
+        told = []
+        for name in dict.fromkeys(str(m.case[lab.columns]) for m in group):
+            rows = [m for m in group if m.case[lab.columns] == name]
+            for m in rows:
+                table.add_row(*_scaling_row(name, m, serial, weak, says))
+            points = {m.workers: m.samples for m in rows if not m.how["oversubscribed"]}
+            if name != "serial" and len(points) > 1:
+                told.append(f"  {name}: {law(points, serial.samples, weak).words}")
+        console.print(table)
+        console.print("\n".join(told), style="dim")
+
+
+def _scaling_row(name: str, m: Measurement, serial: Measurement, weak: bool, says: dict[tuple[str, int], str]) -> list[str]:
+    s = speed_up(serial.samples, m.samples)
+    s = s.map(lambda x: x * m.workers) if weak else s
+    e = units.span(karp_flatt(s, m.workers)) if m.workers > 1 and not m.how["oversubscribed"] else ""
+    share = f"{m.bound.seconds / m.seconds.median:.0%}" if m.bound else ""
+    done = next(((amount, {"bytes": "B", "flops": "Flop"}.get(what, what)) for what, amount in m.work.items()), None)
+    rate = units.rate(*done, m.seconds.median) if done else ""
+    imbalance = f"{m.facts['imbalance']:.2f}" if "imbalance" in m.facts else ""
+    crowded = "*" if m.how["oversubscribed"] else ""
+    mark = MARKS.get(says.get((_key(m.case), m.workers), ""), "")
+    return [name, f"{m.workers}{crowded}", f"{units.interval(m.seconds)} {mark}", units.span(s), units.span(efficiency(s, m.workers)), e, share, rate, imbalance]
+
+
+def _groups(measured: list[Measurement], without: set[str]) -> dict[str, list[Measurement]]:
+    groups = defaultdict(list)
+    for m in measured:
+        title = ", ".join(f"{key} {value}" for key, value in m.case.items() if key not in without)
+        groups[title].append(m)
+    return groups
+
+
+def _cell(m: Measurement | None, best: float, says: dict[tuple[str, int], str]) -> str:
+    if m is None:
+        return ""
+    text = f"{units.interval(m.seconds)} {MARKS.get(says.get((_key(m.case), m.workers), ''), ' ')}"
+    return f"[bold]{text}[/]" if m.verified and m.seconds.median == best else text if m.verified else f"[dim]{text}[/]"
+
+
+def _key(case: Case) -> str:
+    return repr(sorted(case.items()))

@@ -1,0 +1,115 @@
+"""Which rank failed, and why? Each rank leaves a small file; whoever launched them reads the files after a fault.
+
+A rank that raises writes its last words. One that is killed cannot; but the launcher then sends SIGTERM to the others, and these write
+where they stood, so the silent one is known. On a time-out all are asked (SIGUSR1) and the answer is a picture of the deadlock.
+"""
+
+import contextlib
+import faulthandler
+import os
+import re
+import signal
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = "ranks"
+DONE = "done"
+FOR_ALL = "all ranks: "
+ASK = signal.SIGUSR1
+
+
+def testify(directory: Path, rank: int) -> None:
+    """Let this rank leave its file in directory/ranks, and from now on say where it stands when a signal comes."""
+    path = _path(directory, rank)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"pid {os.getpid()}\n")
+    trace = path.with_suffix(".trace").open("w")  # stays open: the handlers write to it from inside a blocked MPI call
+    faulthandler.enable(trace, all_threads=False)
+    faulthandler.register(signal.SIGTERM, trace, all_threads=False, chain=True)
+    faulthandler.register(ASK, trace, all_threads=False)
+
+
+def say(directory: Path, rank: int, words: str) -> None:
+    """Add a line to this rank's file: DONE, or what went wrong, after FOR_ALL where rank 0 speaks for all."""
+    with _path(directory, rank).open("a") as file:
+        file.write(words + "\n")
+
+
+def last_words(error: BaseException) -> str:
+    """Describe an exception in one line: what it is and where in the program it was raised."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "parlab" not in Path(f.filename).parts[-2:-1]] or traceback.extract_tb(
+        error.__traceback__
+    )
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    if isinstance(error, SystemExit):
+        return f"left by sys.exit({error.code!r}) while the others still worked{where}"
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+
+
+def ask(directory: Path) -> None:
+    """Ask every rank on this host that is still alive where it stands."""
+    for path in (directory / FOLDER).glob("*.rank"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            os.kill(int(path.read_text().split()[1]), ASK)
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What the files of the ranks tell: which finished, what those that raised said, where the others stood, and who fell silent."""
+
+    finished: list[int]
+    raised: dict[int, str]
+    stood: dict[int, str]
+    silent: list[int]
+
+    def sentence(self) -> str:
+        """Say which rank is to blame, and why."""
+        for words in self.raised.values():
+            if words.startswith(FOR_ALL):
+                return words.removeprefix(FOR_ALL)
+        if self.raised:
+            return "; ".join(f"rank {rank}: {words}" for rank, words in sorted(self.raised.items())[:2])
+        waiting = ", ".join(f"rank {rank} stood in {place}" for rank, place in sorted(self.stood.items())[:4])
+        if self.silent:
+            names = " or ".join(f"rank {rank}" for rank in self.silent[:4])
+            return f"{names} ended without a word (killed, or left by os._exit)" + (f"; {waiting}" if waiting else "")
+        return waiting or "no rank left a trace"
+
+
+def read(directory: Path) -> Testimony:
+    """Read what the ranks of a launch left."""
+    finished, raised, stood, silent = [], {}, {}, []
+    for path in sorted((directory / FOLDER).glob("*.rank")):
+        rank = int(path.stem)
+        words = path.read_text().splitlines()[1:]
+        trace = path.with_suffix(".trace").read_text() if path.with_suffix(".trace").exists() else ""
+        if DONE in words:
+            finished.append(rank)
+        elif words:
+            raised[rank] = words[-1]
+        elif "Fatal Python error" in trace:
+            raised[rank] = trace.split("Fatal Python error: ")[1].splitlines()[0] + " in " + _place(trace)
+        elif trace:
+            stood[rank] = _place(trace)
+        else:
+            silent.append(rank)
+    return Testimony(finished, raised, stood, silent)
+
+
+def clear(directory: Path) -> None:
+    """Remove the files before the next launch."""
+    for path in (directory / FOLDER).glob("*"):
+        path.unlink()
+    with contextlib.suppress(OSError):
+        (directory / FOLDER).rmdir()
+
+
+def _path(directory: Path, rank: int) -> Path:
+    return directory / FOLDER / f"{rank}.rank"
+
+
+def _place(trace: str) -> str:
+    """Find in a faulthandler trace the innermost line of the program."""
+    frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', trace)
+    return f"{frames[0][2]} ({Path(frames[0][0]).name}:{frames[0][1]})" if frames else "native code"
