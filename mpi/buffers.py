@@ -10,7 +10,7 @@ Buffer: TypeAlias = Any  # an Array; MPI.IN_PLACE where MPI allows it; None on t
 
 
 def edges(count: int, p: int) -> list[int]:
-    """Return the p + 1 boundaries that cut `count` elements into p blocks as np.array_split does: the first are longer by 1."""
+    """Return the p + 1 boundaries of p blocks of `count` elements, cut as np.array_split: the first longer by 1."""
     size, longer = divmod(count, p)
     return [block * size + min(block, longer) for block in range(p + 1)]
 

@@ -1,7 +1,7 @@
 """The operations of a reduction: how two arrays combine, and whether the order of the ranks matters."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from mpi4py import MPI
@@ -9,20 +9,27 @@ from mpi4py import MPI
 from parlab.mpi.buffers import Array
 
 
+class Combine(Protocol):
+    """A NumPy ufunc of two arguments, or a function that is called like one."""
+
+    def __call__(self, left: Array, right: Array, /, out: Array) -> object:
+        """Write left OP right into out, which may be left or right itself."""
+
+
 @dataclass(frozen=True)
 class Op:
     """An associative operation on elements.
 
-    combine(left, right, out): writes left OP right into out, element by element along axis 0, as a NumPy ufunc does;
-        out may be left or right itself. `left` comes from the lower ranks.
+    combine(left, right, out=out): writes left OP right into out, element by element along axis 0; out may be left or
+        right itself. `left` comes from the lower ranks. (A keyword: np.maximum will not take `out` by position.)
     commutative: whether left and right may change places; if not, an algorithm must keep the order of the ranks.
     mpi: the same operation for the MPI library's own collectives.
     """
 
     name: str
-    combine: Callable[[Array, Array, Array], object]
+    combine: Combine
     commutative: bool
-    mpi: MPI.Op
+    mpi: MPI.Op = field(compare=False)  # an MPI.Op cannot be hashed
 
 
 def require_commutative(op: Op, algorithm: str) -> None:
@@ -36,7 +43,7 @@ def require_commutative(op: Op, algorithm: str) -> None:
 def _matmul(left: MPI.buffer, right: MPI.buffer, _datatype: MPI.Datatype) -> None:
     """MPI's user function: right = left OP right (MPI standard, MPI_Op_create: inoutvec = invec op inoutvec)."""
     a, b = (np.frombuffer(operand, np.int64).reshape(-1, 2, 2) for operand in (left, right))
-    np.matmul(a, b, b)
+    np.matmul(a, b, out=b)
 
 
 SUM = Op("sum", np.add, True, MPI.SUM)

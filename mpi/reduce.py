@@ -29,7 +29,7 @@ def binomial(comm: MPI.Intracomm, send: Buffer, recv: Buffer, op: Op = SUM, root
         incoming = np.empty_like(partial)
     for child, _ in children:
         comm.Recv(incoming, (child + top) % p)
-        op.combine(partial, incoming, result)
+        op.combine(partial, incoming, out=result)
         partial = result
     if v > 0:
         comm.Send(partial, (parent + top) % p)

@@ -31,7 +31,7 @@ def combine_around(
     for step in range(2, p + 1):
         block = (rank - step) % p
         comm.Sendrecv(outgoing, right, recvbuf=incoming[block], source=left)
-        op.combine(incoming[block], mine[block], result[block])
+        op.combine(incoming[block], mine[block], out=result[block])
         outgoing = result[block]
 
 
@@ -68,11 +68,11 @@ def pairwise(comm: MPI.Intracomm, send: Buffer, recv: Array, op: Op = SUM, count
         to, source = (rank + step) % p, (rank - step) % p
         comm.Sendrecv(mine[to], to, recvbuf=incoming if source != p - 1 else higher, source=source)
         if source < rank:
-            op.combine(incoming, lower, lower)
+            op.combine(incoming, lower, out=lower)
         elif source < p - 1:
-            op.combine(incoming, higher, higher)
+            op.combine(incoming, higher, out=higher)
     if rank < p - 1:
-        op.combine(lower, higher, lower)
+        op.combine(lower, higher, out=lower)
     recv[: len(lower)] = lower
 
 

@@ -27,4 +27,4 @@ def recursive_doubling(comm: MPI.Intracomm, send: Buffer, recv: Array, op: Op = 
         source = rank - distance if rank >= distance else MPI.PROC_NULL
         comm.Sendrecv(recv, to, recvbuf=incoming, source=source)
         if source != MPI.PROC_NULL:
-            op.combine(incoming, recv, recv)
+            op.combine(incoming, recv, out=recv)

@@ -4,9 +4,10 @@ copied          Copied(comm, shape, dtype, op)(send, recv): private arrays are c
 in window       InWindow(...)(recv): the input is stored in the window to begin with, only the result is copied
 shared result   InWindow(...).reduce(): nobody copies, all ranks load one result
 
-All combine in the order of the ranks. Allocate once (collective), call as often as needed, free (collective); or `with`.
+All combine in the order of the ranks. Allocate once, call as often as needed, free, or use `with`: all collective.
 """
 
+from itertools import cycle
 from math import prod
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from parlab.mpi.operation import SUM, Op
 
 PAGE = 4096  # bytes; a rank's part begins on its own page, so that no two ranks share a cache line
 CHUNK = 1 << 20  # bytes; small enough to be still in a cache when the others load it, and large against a barrier
+SLOTS = 16  # at most
 CHEAP = 128 << 10  # bytes that are loaded from other ranks in about the time of one barrier
 
 
@@ -69,7 +71,7 @@ class SharedWindow:
 
     def free(self) -> None:
         """Give the memory back (collective); no array of the window may be used any more."""
-        del self.inputs, self.result
+        del self.inputs, self.result  # a view must not outlive the memory
         self.window.Unlock_all()
         self.window.Free()
 
@@ -125,10 +127,13 @@ class Copied(SharedWindow):
     ) -> None:
         self.count, element = shape[0], prod(shape[1:]) * np.dtype(dtype).itemsize
         self.step = max(1, min(self.count, chunk // element))  # elements
-        redundant = (comm.size - 2) * self.step * element <= CHEAP
-        self.way = self._redundant if redundant else self._sliced
-        super().__init__(comm, (self.step, *shape[1:]), dtype, op, slots=2 if redundant else 1)
-        self.slot = 0
+        nbytes = self.step * element
+        if (comm.size - 2) * nbytes <= CHEAP:
+            self.way, slots = self._redundant, max(2, min(SLOTS, chunk // max(1, nbytes)))
+        else:
+            self.way, slots = self._sliced, 1
+        super().__init__(comm, (self.step, *shape[1:]), dtype, op, slots)
+        self.turns = cycle(self.inputs)
 
     def __call__(self, send: Buffer, recv: Array) -> None:
         """All-reduce send, or with MPI.IN_PLACE recv, into recv: private arrays of the shape and dtype given first."""
@@ -150,11 +155,18 @@ class Copied(SharedWindow):
         out[...] = self.result[: len(x)]
 
     def _redundant(self, x: Array, out: Array) -> None:
-        """One barrier: a slot is stored to again after the next one, when no rank loads from it any more."""
-        inputs = [y[: len(x)] for y in self.inputs[self.slot]]
+        """One barrier: before a slot's turn comes again there is another, and past that no rank loads from it any more.
+
+        Two slots would do; with more of them their lines have left the other caches by then, and a store is faster.
+        """
+        inputs = [y[: len(x)] for y in next(self.turns)]
         inputs[self.comm.rank][...] = x
         if self.comm.rank < 2:  # fold reads this input before it stores to out, which may be x
             inputs[self.comm.rank] = x  # faster than to load one's own lines back while the others load them
-        self.slot = 1 - self.slot
         self.barrier()
         fold(self.op, inputs, out)
+
+    def free(self) -> None:
+        """As SharedWindow.free."""
+        del self.turns
+        super().free()

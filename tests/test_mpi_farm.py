@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpi4py import MPI
 
@@ -69,6 +69,7 @@ def test_a_farm_of_nothing_is_refused_on_every_rank(p: int) -> None:
                 farm(schedule, COMM, rows, chunk, lambda first, last: np.zeros((last - first, 1), np.int32))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(1, 17))
 def test_static_schedules_cover_each_row_once(rows: int, chunk: int, p: int) -> None:
     for name in ("block", "cyclic"):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpi4py import MPI
 
@@ -81,7 +81,7 @@ class TwoNodes(MPI.Cartcomm):
     """A Cartesian grid that believes its ranks are on nodes of their own."""
 
     def Split_type(self, *args: Any, **kwargs: Any) -> MPI.Intracomm:
-        return self.Split(self.rank)
+        return MPI.Intracomm(self.Split(self.rank))
 
 
 @on(2)
@@ -90,6 +90,7 @@ def test_shared_is_refused_when_the_ranks_do_not_share_a_node(p: int) -> None:
         VARIANTS["shared"](TwoNodes(carts()[0]), 8, 8)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 40))
 def test_parts_follow_each_other_and_differ_by_one_at_most(n: int, p: int) -> None:
     parts = [part(n, p, k) for k in range(p)]

@@ -43,7 +43,7 @@ def test_the_first_mode_decays_by_the_eigenvalue_of_the_sweep(n: int, m: int) ->
 def test_the_decay_meets_the_differential_equation_with_second_order() -> None:
     """At the same time, on meshes h = 1/8, 1/16, 1/32: half the h, a quarter of the error.
 
-    The exponent errs by the factor 1 + (A - 1/12) (pi h)^2 in leading order, the expansion of log(1 - 8 A sin^2(pi h / 2)).
+    The exponent is too large by the factor 1 + (A - 1/12) (pi h)^2: log(1 - 8 A sin^2(pi h / 2)) to second order.
     """
     errors = []
     for n in (7, 15, 31):

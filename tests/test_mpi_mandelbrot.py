@@ -32,7 +32,7 @@ def test_counts_are_those_of_the_definition_where_the_orbit_is_short() -> None:
 
 
 def test_the_area_is_the_known_one() -> None:
-    """Pixel counting gives 1.5066 (Munafo; Foerstemann); the limit leaves a few points in that would escape later."""
+    """Pixel counting gives 1.5066 (Munafo, Foerstemann); the limit leaves a few points in that would escape later."""
     counts = escape_counts(0, HEIGHT, HEIGHT, WIDTH, LIMIT)
     pixel = (RIGHT - LEFT) / WIDTH * (TOP - BOTTOM) / HEIGHT
     assert (counts == LIMIT).sum() * pixel == pytest.approx(1.5066, rel=0.01)

@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
 from parlab import results
 from parlab.errors import CheckFailed
-from parlab.machine import cores
 from parlab.measure import Alone, Array, Team, Trials, interleave
-from parlab.options import BUDGETS, Budget, Parser, add_run_options, doubling, size
+from parlab.options import Budget, Parser, add_run_options, size
 from parlab.stats import paired_ratio, verdict
 
 if TYPE_CHECKING:
@@ -57,13 +57,14 @@ class Case:
 class Bench:
     """One lab's run as one of its workers sees it. Rank 0 keeps the records."""
 
-    def __init__(self, lab: str, world: "MPI.Intracomm | None", workers: list[int], budget: Budget, seed: int, out: Path) -> None:
-        self.lab, self.world, self.workers, self.budget, self.seed = lab, world, workers, budget, seed
-        self.out = out
+    def __init__(
+        self, lab: str, world: "MPI.Intracomm | None", cores: int, workers: list[int], budget: Budget, seed: int, out: Path
+    ) -> None:
+        self.lab, self.world, self.cores, self.workers, self.budget = lab, world, cores, workers, budget
+        self.seed, self.out = seed, out
         self.first = world is None or world.rank == 0
         self.writer = results.Writer(out)
         self.start = time.perf_counter()
-        self._contrasts = 0
 
     def communicators(self, *sizes: int) -> "Iterator[MPI.Intracomm]":
         """Yield the communicators of the scaling curve (or of the given sizes) that this rank belongs to."""
@@ -115,14 +116,14 @@ class Bench:
             listed[floor[0]] = floor[1]
         inputs = list({id(x): x for case in cases.values() for x in case.inputs}.values())
         self._verify(cases, team)
-        self._contrasts += 1
         trials = interleave(
             {name: case.run for name, case in listed.items()},
             team,
             limit=self.budget.case_seconds * seconds * len(listed),
-            seed=self.seed + self._contrasts,
+            # The order of the cases must be the same on all workers, and a rank may have sat out earlier contrasts.
+            seed=crc32(f"{self.seed} {workers} {common}".encode()),
             refresh=lambda: _change(inputs),
-            gate=workers <= cores(),
+            gate=workers <= self.cores,
             computing=computing,
         )
         self._verify(cases, team)
@@ -169,7 +170,7 @@ class Bench:
                 raise CheckFailed(f"{self.lab}: {name} is wrong on {len(wrong)} workers; worker {rank}: {text}")
 
     def _measured(self, label: results.Case, case: Case, trials: Trials, workers: int, bound: results.Limit | None) -> None:
-        how = {"batch": trials.batch, "dropped": trials.dropped, "across": "slowest", "oversubscribed": workers > cores()}
+        how = {"batch": trials.batch, "disturbed": trials.disturbed, "dropped": trials.dropped, "across": "slowest", "oversubscribed": workers > self.cores}
         self.writer.write(
             results.Measurement(
                 lab=self.lab,

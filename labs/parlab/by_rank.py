@@ -12,22 +12,25 @@ from mpi4py import MPI
 
 from parlab import results, witness
 from parlab.bench import RUNNING, Bench
+from parlab.catalogue import labs
 from parlab.errors import BAD_REQUEST, DONE, BadRequest, CheckFailed, ParlabError
 from parlab.options import BUDGETS, doubling
-from parlab.ranks import library, sleep_until_all
+from parlab.ranks import cores_of, library, sleep_until_all
 
 
 def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespace) -> int:
     """Run `main` on this rank and return its exit status; a fault that the other ranks cannot know of aborts them all."""
     world = MPI.COMM_WORLD
     if told := _mixed(world):
-        print(f"{name}: {told}", file=sys.stderr)
+        if "0" in (os.environ.get("OMPI_COMM_WORLD_RANK"), os.environ.get("PMI_RANK")):
+            print(f"{name}: {told}", file=sys.stderr)
         return BAD_REQUEST
     launched = os.environ.get(RUNNING)
     out = world.bcast(options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")) if launched is None else Path(launched)
     if launched:
         witness.testify(out, world.rank)
-    bench = Bench(name, world, options.workers or doubling(world.size), BUDGETS[options.budget], options.seed, out)
+    workers = options.workers if launched else labs()[name].wanted(options.workers or doubling(world.size))
+    bench = Bench(name, world, cores_of(world), workers, BUDGETS[options.budget], options.seed, out)
     words, status = witness.DONE, DONE
     try:
         if not launched:
@@ -62,8 +65,8 @@ def _begin(bench: Bench, options: argparse.Namespace) -> None:
     world, refused = bench.world, None
     if world.rank == 0:
         try:
-            if bench.workers[-1] > world.size:
-                raise BadRequest(f"--workers {bench.workers[-1]} needs mpirun -n {bench.workers[-1]}, this is -n {world.size}")
+            if (most := max(bench.workers, default=2)) > world.size:
+                raise BadRequest(f"{bench.lab} on {most} workers needs mpirun -n {most}, this is -n {world.size}")
             begin(bench.writer, options, {"mpi": library()})
         except BadRequest as error:
             refused = str(error)
@@ -76,7 +79,6 @@ def _end(bench: Bench) -> None:
     """Started by hand: rank 0 closes the run and shows it while the others sleep."""
     if bench.first:
         from parlab import header, table
-        from parlab.catalogue import labs
 
         header.end(bench.writer)
         run = results.read(bench.out)

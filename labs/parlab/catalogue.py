@@ -1,7 +1,7 @@
 """The labs there are, read from labs.toml, and whether each can run here."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,11 @@ class Lab:
     def script(self) -> Path:
         """The script of the lab."""
         return HERE / f"{self.id}.py"
+
+    def wanted(self, workers: Iterable[int]) -> list[int]:
+        """Return the numbers of workers to measure: those that make sense for the lab, and 1, the base of every scaling curve."""
+        base = {1} if self.layout == "scaling" else set()
+        return sorted(base | {p for p in workers if not self.workers or p in self.workers})
 
     def missing(self) -> str | None:
         """Say why the lab cannot run on this machine; None when it can."""

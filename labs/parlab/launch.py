@@ -109,6 +109,7 @@ def _here(count: int, python: list[str], env: dict[str, str], mpi: Mpi) -> Comma
     if mpi.name == "MPICH":
         return Command([mpi.mpirun, *([] if crowded else ["-bind-to", "core"]), "-n", str(count), *python], env)
     env["OMPI_MCA_btl"] = "self,sm" if mpi.version >= (5,) else "self,vader"  # no network to probe: 0.2 s to start, not 1.2 s
+    env["OMPI_MCA_osc"] = "^ucx"  # one-sided over UCX is of no use inside a host, and complains where it finds no network
     if crowded:
         env["OMPI_MCA_mpi_yield_when_idle"] = "1"  # a rank that waits must leave its core to the rank it waits for
     placed = ["--oversubscribe", "--bind-to", "none"] if crowded else ["--bind-to", "core"]

@@ -17,6 +17,7 @@ import numpy as np
 from parlab.stats import Interval, median_interval, should_stop
 
 MOST_ROUNDS = 200
+LEAST = 6  # samples that have a 95 % interval
 CLOCK_STEPS = 200  # a sample lasts at least this many steps of the clock: reading it then costs under 1 % of the sample
 INVOLUNTARY = 2  # more involuntary context switches than this, and a sample is dropped
 DUTY = 0.9  # a computing sample that got less than this share of its core is dropped
@@ -55,10 +56,15 @@ class Alone:
 
 @dataclass(frozen=True)
 class Trials:
-    """The samples of one case, seconds for one operation by round; a dropped trial is NaN so that rounds stay paired."""
+    """The samples of one case, seconds for one operation by round; a dropped trial is NaN so that rounds stay paired.
+
+    disturbed: how many trials the scheduler disturbed. They are dropped, unless fewer than six would be left: then the machine is
+    too busy to be choosy, all are kept, and their interval shows it.
+    """
 
     samples: Array
     batch: int
+    disturbed: int
 
     @property
     def kept(self) -> Array:
@@ -67,7 +73,7 @@ class Trials:
 
     @property
     def dropped(self) -> int:
-        """Number of trials in which the scheduler took the core away."""
+        """Number of trials that were left out."""
         return int(np.isnan(self.samples).sum())
 
     @property
@@ -108,7 +114,7 @@ def interleave(
     order = np.random.default_rng(seed)
     names = list(runs)
     batches = {name: _calibrate(runs[name], team) for name in names}
-    table = np.empty((MOST_ROUNDS, len(names)))
+    table, hit = np.empty((2, MOST_ROUNDS, len(names)))
     start = time.perf_counter()
     for done in range(1, MOST_ROUNDS + 1):
         refresh()
@@ -118,12 +124,14 @@ def interleave(
             mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], computing)
         mine[-1] = time.perf_counter() - start
         shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
-        times, disturbed, elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
-        table[done - 1] = np.where(disturbed > 0, np.nan, times) if gate else times
-        out_of_time = elapsed > limit and (done >= 6 or elapsed > 3 * limit)  # six samples: the least that has an interval
-        if out_of_time or all(should_stop(column) for column in table[:done].T):
+        table[done - 1], hit[done - 1], elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
+        out_of_time = elapsed > limit and (done >= LEAST or elapsed > 3 * limit)
+        quiet = np.where(gate & (hit[:done] > 0), np.nan, table[:done])
+        if out_of_time or all(should_stop(column) for column in quiet.T):
             break
-    return {name: Trials(table[:done, i].copy(), batches[name]) for i, name in enumerate(names)}
+    enough = np.count_nonzero(~np.isnan(quiet), axis=0) >= LEAST
+    columns = np.where(enough, quiet, table[:done]).T
+    return {name: Trials(columns[i].copy(), batches[name], int(hit[:done, i].sum())) for i, name in enumerate(names)}
 
 
 def _calibrate(run: Callable[[], object], team: Team) -> int:

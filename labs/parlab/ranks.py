@@ -1,5 +1,6 @@
 """The ranks of a communicator as a team, and the communicators of a whole scaling curve out of one launch."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 
@@ -49,3 +50,9 @@ def sleep_until_all(world: MPI.Intracomm) -> None:
 def library() -> str:
     """Name the MPI library that really runs."""
     return MPI.Get_library_version().split(",")[0].split("\n")[0].strip()
+
+
+def cores_of(world: MPI.Intracomm) -> int:
+    """Count the cores that the ranks may use together: a bound rank sees but one, so their masks are united, host by host."""
+    mask = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return len({(host, core) for host, cores in world.allgather((MPI.Get_processor_name(), mask)) for core in cores})

@@ -6,7 +6,7 @@ Seconds and work are stored, never rates: whoever shows a record derives them. A
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,9 +178,22 @@ def read(directory: Path) -> Run:
     return Run(header, records, note)
 
 
-def measurements(records: list[Record]) -> Iterator[Measurement]:
-    """Pick the measurements."""
-    return (r for r in records if isinstance(r, Measurement))
+def measured(records: Iterable[Record], workers: int | None = None, **case: str | int | float) -> list[Measurement]:
+    """Pick the measurements whose case has these parameters, on this number of workers where one is named."""
+    found = (r for r in records if isinstance(r, Measurement) and workers in (None, r.workers))
+    return [r for r in found if case.items() <= r.case.items()]
+
+
+def compared(records: Iterable[Record], workers: int | None = None, **case: str | int | float) -> list[Comparison]:
+    """Pick the comparisons of which the first case has these parameters, on this number of workers where one is named."""
+    found = (r for r in records if isinstance(r, Comparison) and workers in (None, r.workers))
+    return [r for r in found if case.items() <= r.faster.items()]
+
+
+def all_say(comparisons: Iterable[Comparison], wanted: Verdict) -> bool | None:
+    """Tell whether all say what is wanted: False where one says otherwise, None where one cannot tell or there is none."""
+    said = {c.says for c in comparisons}
+    return None if not said or "cannot tell" in said else said == {wanted}
 
 
 def _record(fields: dict[str, Any]) -> Record:
@@ -198,7 +211,7 @@ def _record(fields: dict[str, Any]) -> Record:
 
 
 def _infinite(side: str, value: float | None) -> float:
-    return value if value is not None else (-math.inf if side == "low" else math.inf)
+    return value if value is not None else {"low": -math.inf, "high": math.inf}.get(side, math.nan)
 
 
 def _rounded(value: Any) -> Any:

@@ -53,8 +53,7 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
 
     Apart, because ranks that own a core should be bound and spin, and ranks that share one must yield: one launch cannot do both.
     """
-    wanted = options.workers or doubling(max(4, cores()))
-    wanted = [p for p in wanted if not lab.workers or p in lab.workers]
+    wanted = lab.wanted(options.workers or doubling(max(4, cores())))
     parts = [part for part in ([p for p in wanted if p <= cores()], [p for p in wanted if p > cores()]) if part]
     if not parts:
         raise BadRequest(f"{lab.id} runs on {' or '.join(map(str, lab.workers))} workers: name them in --workers, or leave it out")

@@ -96,9 +96,8 @@ def law(points: Mapping[int, ArrayLike], base: ArrayLike, weak: bool = False, se
 def fit(model: Model, points: Mapping[int, ArrayLike], base: ArrayLike, seed: Seed = 0) -> Law:
     """One model, parameters >= 0, by least squares of relative errors; intervals by bootstrap of each point's samples.
 
-    T(1) is the parallel program's own where it was measured, else that of base: a law says how one program scales, and
-    how much faster the best serial program is does not enter. With fewer than 6 samples in a point, no interval is
-    bounded.
+    T(1) is the parallel program's own where it was measured, else that of base: a law says how one program scales, not
+    how much faster the best serial program is. A point with fewer than 6 samples leaves all intervals unbounded.
     """
     rng = np.random.default_rng(seed)
     p = np.array(sorted(points), dtype=np.float64)

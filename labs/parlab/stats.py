@@ -1,4 +1,4 @@
-"""The statistics of every figure that parlab shows: a median with its interval, a paired ratio, a verdict, when to stop.
+"""The statistics of every figure that parlab shows: the median with its interval, paired ratio, verdict, when to stop.
 
 All intervals are order-statistic (binomial) intervals of the median: they hold for any distribution of independent
 times, skewed or with spikes, where a mean with a standard deviation fails. NaN stands for a dropped trial: left out.

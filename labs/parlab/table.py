@@ -81,7 +81,7 @@ def sweep(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str
     """One table for each group of equal parameters: a row for each number of workers and size, a column for each case."""
     for title, group in _groups(measured, {lab.columns, "bytes"}).items():
         columns = list(dict.fromkeys(str(m.case[lab.columns]) for m in group if not str(m.case[lab.columns]).endswith(AGAIN)))
-        table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+        table = _table(title)
         table.add_column(group[0].kind, justify="right")
         table.add_column("size", justify="right")
         for column in columns:
@@ -99,9 +99,10 @@ def sweep(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str
 def scaling(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str]) -> None:
     """One table for each problem: a row for each case and number of workers, against the best serial program; then the law."""
     for title, group in _groups(measured, {lab.columns}).items():
+        group = [m for m in group if m.verified]  # the bound itself shows in the column that it bounds
         serial = next(m for m in group if m.case[lab.columns] == "serial")
         weak = serial.case.get("scaling") == "weak"
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+        table = _table(title)
         for column in (lab.columns, serial.kind, "time", "speed-up", "efficiency", "serial part e", "of bound", "rate", "imbalance"):
             table.add_column(column, justify="left" if column == lab.columns else "right")
         told = []
@@ -110,10 +111,13 @@ def scaling(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], s
             for m in rows:
                 table.add_row(*_scaling_row(name, m, serial, weak, says))
             points = {m.workers: m.samples for m in rows if not m.how["oversubscribed"]}
-            if name != "serial" and len(points) > 1:
+            if name != "serial" and len(points) > 2:  # with two points Karp and Flatt's e, in the table, is all there is to say
                 told.append(f"  {name}: {law(points, serial.samples, weak).words}")
         console.print(table)
-        console.print("\n".join(told), style="dim")
+        if told:
+            console.print("\n".join(told), style="dim")
+    bounds = {m.bound.name for m in measured if m.bound}
+    console.print(f"  * more ranks than cores; bound: {', '.join(bounds)}; ▲ faster, ▼ slower, = same, ? cannot tell", style="dim")
 
 
 def _scaling_row(name: str, m: Measurement, serial: Measurement, weak: bool, says: dict[tuple[str, int], str]) -> list[str]:
@@ -127,6 +131,10 @@ def _scaling_row(name: str, m: Measurement, serial: Measurement, weak: bool, say
     crowded = "*" if m.how["oversubscribed"] else ""
     mark = MARKS.get(says.get((_key(m.case), m.workers), ""), "")
     return [name, f"{m.workers}{crowded}", f"{units.interval(m.seconds)} {mark}", units.span(s), units.span(efficiency(s, m.workers)), e, share, rate, imbalance]
+
+
+def _table(title: str) -> Table:
+    return Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
 
 
 def _groups(measured: list[Measurement], without: set[str]) -> dict[str, list[Measurement]]:
