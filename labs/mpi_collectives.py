@@ -6,6 +6,7 @@ such a vector at once, for each input must be read and each output written.
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -18,13 +19,16 @@ from parlab.hockney import fit_hockney
 from parlab.mpi.collectives import COLLECTIVES
 from parlab.mpi.costmodel import Call, predict
 from parlab.mpi.costs import COSTS
-from parlab.mpi.forced import ALGORITHMS, forced
+from parlab.mpi.forced import TUNED, forced
 from parlab.mpi.overlap import allreduce_while
 from parlab.mpi.problems import Problem, problem
 from parlab.mpi.shared_window import Copied, InWindow
 from parlab.mpi.two_level import TwoLevel
-from parlab.results import Comparison, Measurement, Record
+from parlab.mpi.node import one_node
+from parlab.results import Record, all_say, compared, measured
+from parlab.stats import Interval
 from parlab.units import nbytes as size
+from parlab.units import span
 
 MOST_BYTES = 64 << 20  # for one vector of blocks: with many ranks the largest blocks are left out
 PIECES = 16  # of the computation in the overlap; with Test, one call after each
@@ -58,7 +62,7 @@ def building_blocks(bench: Bench, comm: MPI.Intracomm) -> Model:
             "Sendrecv": Case(lambda x=x, y=y: comm.Sendrecv(x, right, recvbuf=y, source=left), inputs=[x], work={"bytes": nbytes}),
             "combine": Case(partial(np.add, x, y, y), work={"bytes": nbytes}),
         }
-        trials = bench.contrast(comm, {"op": "building block", "bytes": nbytes}, "algorithm", cases, seconds=0.3)
+        trials = bench.contrast(comm, {"op": "building block", "bytes": nbytes}, "algorithm", cases, seconds=0.2)
         exchanged.append(trials["Sendrecv"].seconds.median)
         combined = trials["combine"].seconds.median / nbytes
     if not bench.first or len(sizes) < 3:
@@ -77,41 +81,59 @@ def contrast(bench: Bench, comm: MPI.Intracomm, operation: str, nbytes: int, mod
         "inputs": [*given.inputs, *(x for x in [given.expected] if x is not None)],  # linear: they change their signs together
         "work": {"bytes": nbytes},
     }
-    cases = {"library": partial(given.library, comm)}
-    cases |= {name: partial(function, comm, *given.arguments) for name, function in COLLECTIVES[operation].items()}
-    twins = {name: forced(comm, operation, name) for name in ALGORITHMS.get(operation, {})}
-    cases |= {f"library's {name}": partial(given.library, twin) for name, twin in twins.items() if twin is not None}
+    runs = {"library": partial(given.library, comm)}
+    runs |= {name: partial(function, comm, *given.arguments) for name, function in COLLECTIVES[operation].items()}
+    twins = library_twins(bench, comm, operation)
+    runs |= {f"library's {name}": partial(given.library, twin) for name, twin in twins.items()}
     call = Call(comm.size, nbytes // 8, 8)
-    ready = {}
-    for name, run in cases.items():
-        told = ("Hockney", predict(COSTS[operation, name].steps(call), *model)) if (operation, name) in COSTS else None
+    cases = {}
+    for name, run in runs.items():
+        told = ("Hockney", predict(COSTS[operation, name].steps(call), *model)) if (operation, name) in COSTS and model[1] and comm.size > 1 else None
         check = {"check": arrival(comm, run)} if operation == "barrier" else {}
-        ready[name] = Case(run, prediction=told, **(usual | check))
+        cases[name] = Case(run, prediction=told, **(usual | check))
     common = {"op": operation, "bytes": nbytes}
     if operation == "allreduce":
-        allreduce(bench, comm, given, ready, usual, common)
+        contrast_allreduce(bench, comm, given, cases, usual, common)
     else:
-        bench.contrast(comm, common, "algorithm", ready, against="library", seconds=0.3)
+        bench.contrast(comm, common, "algorithm", cases, against="library", seconds=0.3)
     for twin in twins.values():
-        if twin is not None:
-            twin.Free()
+        twin.Free()
 
 
-def allreduce(bench: Bench, comm: MPI.Intracomm, given: Problem, cases: dict[str, Case], usual: dict[str, Any], common: dict[str, Any]) -> None:
-    """Add to the headline's cases what only it has: a persistent call, shared memory, a bound and a control."""
+def library_twins(bench: Bench, comm: MPI.Intracomm, operation: str) -> dict[str, MPI.Intracomm]:
+    """Duplicate the communicator once for each of our algorithms that the library has too and lets us choose."""
+    twins: dict[str, MPI.Intracomm] = {}
+    for name in TUNED.get(operation, {}):
+        try:
+            twins[name] = forced(comm, operation, name)
+        except LookupError as error:
+            bench.skip(str(error))
+    return twins
+
+
+def contrast_allreduce(
+    bench: Bench, comm: MPI.Intracomm, given: Problem, cases: dict[str, Case], usual: dict[str, Any], common: dict[str, str | int | float]
+) -> None:
+    """Add to the headline's cases what only it has: a persistent call, shared memory, two levels, a bound and a control."""
     send, recv = given.arguments
     assert send is not None
     assert recv is not None
-    x, y = bench.random(len(send)), bench.random(len(send))
-    floor = "copy", Case(partial(np.copyto, y, x), inputs=[x], work=usual["work"])
     p = comm.size
-    with Copied(comm, send.shape, float) as copied, InWindow(comm, send.shape, float) as window:
-        window.input[...] = send
-        inside = usual | {"inputs": [*usual["inputs"], window.input]}
-        whole = {"poison": [], "check": equals(window.result, given.expected, roundings=p), "share": (p + 1) / (2 * p)}
-        cases["shared copied"] = Case(partial(copied, send, recv), **usual)
-        cases["shared in window"] = Case(partial(window, recv), **inside)
-        cases["shared result"] = Case(window.reduce, **(inside | whole))
+    whole = one_node(comm)
+    with ExitStack() as stack:
+        if not whole or p >= 4:
+            levels = stack.enter_context(TwoLevel(comm, send.shape, float, node=2 * comm.rank // p if whole else None))
+            cases["two-level (2 virtual nodes)" if whole else "two-level"] = Case(partial(levels, send, recv), **usual)
+        if whole:
+            copied = stack.enter_context(Copied(comm, send.shape, float))
+            window = stack.enter_context(InWindow(comm, send.shape, float))
+            window.input[...] = send
+            inside = usual | {"inputs": [*usual["inputs"], window.input]}
+            shared = {"poison": [], "check": equals(window.result, given.expected, roundings=p), "share": (p + 1) / (2 * p)}
+            cases["shared copied"] = Case(partial(copied, send, recv), **usual)
+            cases["shared in window"] = Case(partial(window, recv), **inside)
+            cases["shared result"] = Case(window.reduce, **(inside | shared))
+        floor = "copy", Case(partial(np.copyto, recv, send), work=usual["work"])  # the same arrays: as hot in the caches as theirs
         bench.contrast(comm, common, "algorithm", cases, against="library", control=True, floor=floor)
 
 
@@ -139,7 +161,49 @@ def overlap(bench: Bench, comm: MPI.Intracomm, nbytes: int) -> None:
 
 def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     """Say where each all-reduce stands against the library, whether the model named the winner, and what was hidden."""
-    yield "x", None
+    for p in sorted({m.workers for m in measured(records, op="allreduce") if m.workers > 1}):
+        shared = [c for c in compared(records, p, op="allreduce", algorithm="shared copied") if int(c.faster["bytes"]) >= 16 << 10]
+        if shared:
+            least, most = min(c.ratio.median for c in shared), max(c.ratio.median for c in shared)
+            told = f"{p} ranks: through shared memory, copies included, an all-reduce of 16 KiB and more is {least:.2f} to {most:.2f} times as fast"
+            yield f"{told} as the library's", all_say(shared, "faster")
+        yield from fastest(records, p)
+        control = compared(records, p, op="allreduce", algorithm="library" + AGAIN)
+        unlike = [f"{c.faster['bytes']} B {c.says}" for c in control if c.says in ("faster", "slower")]
+        yield f"{p} ranks: the library's all-reduce against itself differs at {', '.join(unlike) or 'no size'}", not unlike
+        yield from hidden(records, p)
+
+
+def fastest(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
+    """Hold the fastest of our message algorithms at each size against the one that the model names."""
+    told, named, unsure = [], 0, 0
+    sizes = sorted({int(m.case["bytes"]) for m in measured(records, p, op="allreduce") if m.prediction})
+    for nbytes in sizes:
+        ours = [m for m in measured(records, p, op="allreduce", bytes=nbytes) if m.prediction]
+        best = min(ours, key=lambda m: m.seconds.median)
+        guess = min(ours, key=lambda m: m.prediction.seconds if m.prediction else 0.0)
+        named += guess is best
+        unsure += guess is not best and guess.seconds.low <= best.seconds.high
+        told.append(f"{size(nbytes)} {best.case['algorithm']}" + ("" if guess is best else f" (predicted {guess.case['algorithm']})"))
+    if sizes:
+        holds = True if named == len(sizes) else None if named + unsure == len(sizes) else False
+        yield f"{p} ranks, fastest all-reduce by messages: {', '.join(told)}; the model names {named} of {len(sizes)}", holds
+
+
+def hidden(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
+    """Say which share of a non-blocking all-reduce hid behind the computation: (communicate + compute - both) / communicate."""
+    for nbytes in sorted({int(m.case["bytes"]) for m in measured(records, p, op="iallreduce")}):
+        t = {str(m.case["algorithm"]): m.seconds for m in measured(records, p, op="iallreduce", bytes=nbytes)}
+        shares = {}
+        for name in ("both", "both with Test"):
+            middle = (t["communicate"].median + t["compute"].median - t[name].median) / t["communicate"].median
+            low = (t["communicate"].low + t["compute"].low - t[name].high) / t["communicate"].high
+            high = (t["communicate"].high + t["compute"].high - t[name].low) / t["communicate"].low
+            shares[name] = Interval(middle, low, high, t[name].n)
+        told = f"{p} ranks, {size(nbytes)}: hidden share of a non-blocking all-reduce {span(shares['both'])} without Test, "
+        gains = shares["both with Test"]
+        known = True if gains.low > shares["both"].high else False if gains.high < shares["both"].low else None
+        yield f"{told}{span(gains)} with {PIECES} calls of it: Test helps", known
 
 
 if __name__ == "__main__":

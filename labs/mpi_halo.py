@@ -16,6 +16,7 @@ from parlab.checks import equals
 from parlab.mpi.block import Block
 from parlab.mpi.halo import VARIANTS
 from parlab.mpi.heat import FLOPS_PER_POINT, Grid, Plate, decay, first_mode
+from parlab.mpi.node import one_node
 from parlab.results import Record, compared, measured
 from parlab.scaling import speed_up
 from parlab.units import rate, span
@@ -90,14 +91,6 @@ def decays(plate: Plate, start: Grid) -> Callable[[], str | None]:
         return equals(plate.points, decay(*start.shape, STEPS) * start, roundings=20 * STEPS)()
 
     return compare
-
-
-def one_node(comm: MPI.Intracomm) -> bool:
-    """Say whether all ranks share memory."""
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    whole = node.size == comm.size
-    node.Free()
-    return bool(whole)
 
 
 def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:

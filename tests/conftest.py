@@ -1,24 +1,30 @@
 """The marker `ranks(n)`: run a test under its own mpirun, bounded in time, and show the failing rank's traceback."""
 
 import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
-CHILD = "PARLAB_TEST_RANK"
+from parlab import launch, process
+
+CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Replace the call of a marked test by an mpirun of that very test; in the ranks the test runs as it stands."""
+    """Replace the call of a marked test by an mpirun of that very test."""
     marker = pyfuncitem.get_closest_marker("ranks")
     if marker is None or CHILD in os.environ:
         return None
     n, limit = marker.args[0], marker.kwargs.get("timeout", 60)
-    command = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(n), sys.executable, "-m", "mpi4py", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", pyfuncitem.nodeid]
-    env = {**os.environ, CHILD: "1", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl": "self,sm", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "PATH": os.path.dirname(sys.executable) + ":" + os.environ["PATH"]}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=limit, cwd=pyfuncitem.config.rootpath)
-    if done.returncode:
-        pytest.fail(done.stdout + done.stderr, pytrace=False)
+    options = ["-q", "-x", "--no-header", "--no-summary", "--color=no", "-p", "no:cacheprovider", "-p", "no:timeout", "-o", "timeout=0"]
+    command = launch.ranks(n, ["-m", "pytest", *options, pyfuncitem.nodeid])
+    log = Path(pyfuncitem.funcargs["tmp_path"] if "tmp_path" in pyfuncitem.funcargs else pyfuncitem.config.rootpath / ".pytest_cache")
+    log.mkdir(exist_ok=True)
+    ended = process.run(launch.Command(command.argv, command.env | {CHILD: "1"}), limit=limit, log=log / "ranks.log")
+    if ended.timed_out:
+        pytest.fail(f"{n} ranks gave no answer in {limit} s (a deadlock?)\n{ended.output}", pytrace=False)
+    passed = ended.output.count("1 passed")
+    if ended.status or passed != n:
+        pytest.fail(f"{passed} of {n} ranks passed, status {ended.status}\n{ended.output}", pytrace=False)
     return True

@@ -112,6 +112,14 @@ def test_few_and_many_sizes(count: int) -> None:
         assert (model.seconds(sizes) > 0).all()
 
 
+def test_every_segment_holds_three_sizes() -> None:
+    for seed in SEEDS:
+        breaks = fit_segments(SIZES, noisy(LINE, 0.05, seed), 4).breaks
+        edges = [0, *(np.searchsorted(SIZES, breaks) + 1), SIZES.size]
+        assert len(breaks) == 3
+        assert min(np.diff(edges)) >= 3
+
+
 def test_empty_messages_and_beyond_the_largest() -> None:
     sizes = np.concatenate([[0.0], SIZES])
     model = fit_segments(sizes, EAGER.seconds(sizes), 2)

@@ -123,6 +123,13 @@ def test_two_points_are_not_fitted() -> None:
     assert "too few points" in found.words
 
 
+def test_two_weak_points_count_the_work_of_all_workers() -> None:
+    found = law(
+        {1: [1.0] * 6, 4: [1.25] * 6}, 1.0, weak=True
+    )  # 4 times the work in 1.25 of the time: 3.2 times as fast
+    assert found.parameters["e"].median == pytest.approx((1 / 3.2 - 1 / 4) / (1 - 1 / 4))
+
+
 def test_three_and_four_points_say_nothing_of_kappa() -> None:
     for workers in ([1, 2, 4], [1, 2, 4, 8]):
         found = law(measured(usl(0.05, 0.003), workers, 0.01, 0), 1.0)
@@ -132,6 +139,11 @@ def test_three_and_four_points_say_nothing_of_kappa() -> None:
 
 def test_a_point_whose_trials_were_all_dropped_is_no_point() -> None:
     assert law({1: [1.0] * 9, 2: [0.6] * 9, 4: [nan] * 9}, 1.0).model == "Karp-Flatt"
+
+
+def test_dropped_trials_change_nothing_else() -> None:
+    points = measured(usl(0.05, 0.003), [1, 2, 4, 8, 16], 0.01, 0)
+    assert law({p: [nan, *t, nan] for p, t in points.items()}, 1.0).words == law(points, 1.0).words
 
 
 # the fits
@@ -248,6 +260,19 @@ def test_words() -> None:
 def test_gustafson_beyond_its_pole_never_ends() -> None:
     found = law({1: [1.0] * 6, 2: [2.2] * 6, 4: [5.0] * 6}, 1.0, weak=True)
     assert found.predict(1000) == inf
+
+
+def test_faster_than_linear_is_no_negative_fraction() -> None:
+    found = law({p: [1 / p**1.1] * 6 for p in (1, 2, 4)}, 1.0)
+    assert found.parameters["f"].median == 0
+    assert not found.parameters["f"].identifiable
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.lists(st.lists(times, min_size=6, max_size=9), min_size=5, max_size=5))
+def test_every_interval_contains_its_value(samples: list[list[float]]) -> None:
+    found = law(dict(zip((1, 2, 4, 8, 16), samples, strict=True)), 1.0)
+    assert all(v.low <= v.median <= v.high for v in found.parameters.values())
 
 
 def test_no_speed_up_at_all_peaks_nowhere() -> None:

@@ -118,6 +118,14 @@ def test_interval_scales_with_the_unit(samples: list[float], unit: float) -> Non
     assert median_interval(np.array(samples) * unit) == median_interval(samples).map(lambda x: x * unit)
 
 
+def test_a_falling_function_turns_the_interval_round() -> None:
+    interval = Interval(2, 1, 4, 9)
+    assert interval.map(lambda x: 1 / x) == Interval(0.5, 0.25, 1, 9)
+    assert Interval(2, -inf, inf, 5).map(lambda x: 1 / x) == Interval(0.5, -inf, inf, 5)
+    assert interval.half_width_relative == 0.75
+    assert Interval(0, 0, 0, 9).half_width_relative == inf
+
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(times, times), min_size=6, max_size=60))
 def test_ratio_turned_round(pairs: list[tuple[float, float]]) -> None:

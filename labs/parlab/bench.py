@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RUNNING = "PARLAB_RUN"  # set by `parlab run` for the ranks it starts: the folder of the run they add to
 MORE = "PARLAB_MORE"  # set where another launch of the same lab follows, which will draw the conclusions
+POISON = 0x5A  # for whole numbers, which have no NaN; it fits every type
 AGAIN = " again"  # marks the control: the reference, measured against itself
 
 Judge = Callable[[list[results.Record]], Iterable[tuple[str, bool | None]]]
@@ -163,7 +164,8 @@ class Bench:
     def _verify(self, cases: Mapping[str, Case], team: Team) -> None:
         for name, case in cases.items():
             for array in case.poison:
-                array.fill(np.nan if array.dtype.kind in "fc" else -(2**30))
+                array.fill(np.nan if array.dtype.kind in "fc" else POISON)
+            team.barrier()  # nobody may write into an array before its owner has poisoned it
             case.run()
             if wrong := team.words(case.check() if case.check else None):
                 rank, text = min(wrong.items())

@@ -27,13 +27,13 @@ def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespa
         return BAD_REQUEST
     launched = os.environ.get(RUNNING)
     out = world.bcast(options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")) if launched is None else Path(launched)
-    if launched:
-        witness.testify(out, world.rank)
     workers = options.workers if launched else labs()[name].wanted(options.workers or doubling(world.size))
     bench = Bench(name, world, cores_of(world), workers, BUDGETS[options.budget], options.seed, out)
     words, status = witness.DONE, DONE
     try:
-        if not launched:
+        if launched:
+            witness.testify(out, world.rank)
+        else:
             _begin(bench, options)
         main(bench)
         if not launched:

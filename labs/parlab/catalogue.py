@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from parlab.errors import BadRequest
 
@@ -46,18 +47,24 @@ class Lab:
         return None
 
 
+def _catalogue() -> dict[str, Any]:
+    try:
+        with (HERE / "labs.toml").open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise BadRequest("the labs are not beside parlab: run it in a clone of the repository (pip install -e .)") from None
+
+
 @cache
 def labs() -> dict[str, Lab]:
     """Return all labs by id, in the order of the catalogue."""
-    with (HERE / "labs.toml").open("rb") as file:
-        return {entry["id"]: Lab(**entry) for entry in tomllib.load(file)["lab"]}
+    return {entry["id"]: Lab(**entry) for entry in _catalogue()["lab"]}
 
 
 @cache
 def topics() -> dict[str, str]:
     """Return what each topic is about."""
-    with (HERE / "labs.toml").open("rb") as file:
-        return dict(tomllib.load(file)["topics"])
+    return dict(_catalogue()["topics"])
 
 
 def select(names: Sequence[str]) -> list[Lab]:

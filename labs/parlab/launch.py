@@ -109,6 +109,8 @@ def _here(count: int, python: list[str], env: dict[str, str], mpi: Mpi) -> Comma
     if mpi.name == "MPICH":
         return Command([mpi.mpirun, *([] if crowded else ["-bind-to", "core"]), "-n", str(count), *python], env)
     env["OMPI_MCA_btl"] = "self,sm" if mpi.version >= (5,) else "self,vader"  # no network to probe: 0.2 s to start, not 1.2 s
+    if mpi.version < (5,):
+        env["OMPI_MCA_coll_tuned_use_dynamic_rules"] = "1"  # else a running program cannot choose the library's algorithm
     env["OMPI_MCA_osc"] = "^ucx"  # one-sided over UCX is of no use inside a host, and complains where it finds no network
     if crowded:
         env["OMPI_MCA_mpi_yield_when_idle"] = "1"  # a rank that waits must leave its core to the rank it waits for

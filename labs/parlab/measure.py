@@ -16,7 +16,7 @@ import numpy as np
 
 from parlab.stats import Interval, median_interval, should_stop
 
-MOST_ROUNDS = 200
+MOST_ROUNDS = 192  # where the stop rule looks for the last time
 LEAST = 6  # samples that have a 95 % interval
 CLOCK_STEPS = 200  # a sample lasts at least this many steps of the clock: reading it then costs under 1 % of the sample
 INVOLUNTARY = 2  # more involuntary context switches than this, and a sample is dropped

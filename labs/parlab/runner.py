@@ -1,6 +1,7 @@
 """Run labs: launch each, follow its records, explain a fault, and leave one results file that holds everything measured."""
 
 import argparse
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +26,10 @@ def run(options: argparse.Namespace) -> int:
         return DONE
     out = options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")
     missing = {lab.id: lab.missing() for lab in chosen}
+    commands = {lab.id: [] if missing[lab.id] else launches(lab, options, out) for lab in chosen}  # refused before anything is written
     if options.dry_run:
         for lab in chosen:
-            told = [f"# {lab.id}: skipped: {missing[lab.id]}"] if missing[lab.id] else [c.line() for c in launches(lab, options, out)]
-            print("\n".join(told))
+            print("\n".join([c.line() for c in commands[lab.id]] or [f"# {lab.id}: skipped: {missing[lab.id]}"]))
         return DONE
     writer = results.Writer(out)
     mpi = {} if all(missing.values()) else {"mpi": str(find_mpi())}
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
             if reason := missing[lab.id]:
                 writer.write(results.Skip(lab.id, reason))
             else:
-                statuses.append(_run_lab(lab, options, writer))
+                statuses.append(_run_lab(lab, commands[lab.id], options, writer))
             table.show_lab(lab, results.read(out))
     finally:
         header.end(writer)
@@ -68,11 +69,11 @@ def _commands(lab: Lab, options: argparse.Namespace, out: Path, parts: list[list
         yield Command(command.argv, command.env | {RUNNING: str(out.resolve())} | more)
 
 
-def _run_lab(lab: Lab, options: argparse.Namespace, writer: results.Writer) -> int:
+def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, writer: results.Writer) -> int:
     limit = options.limit or START_SECONDS + SLACK * BUDGETS[options.budget].lab_seconds
     out = writer.path.parent
     log = out / f"{lab.id}.log"
-    for command in launches(lab, options, out):
+    for command in commands:
         witness.clear(out)
         with table.progress(lab.id, command, log) as watch:
             ended = process.run(command, limit=limit, log=log, watch=watch, on_timeout=lambda: _ask(out))
@@ -102,5 +103,7 @@ def _ask(out: Path) -> None:
 
 
 def _last_line(log: Path) -> str:
+    """Pick from what a launch printed the line that tells most: the last exception, else the last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -*=\n")]
-    return lines[-1] if lines else "it printed nothing"
+    raised = [line for line in lines if re.match(r"\w+(Error|Exception)\b", line)]
+    return (raised or lines or ["it printed nothing"])[-1]

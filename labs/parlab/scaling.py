@@ -149,4 +149,4 @@ def _medians(samples: ArrayLike, rng: np.random.Generator) -> Array:
 def _parameter(values: Array, n: int) -> Parameter:
     """The first value, and the range of the middle 95 % of the others; unbounded for fewer than 6 samples a point."""
     value, (low, high) = values[0].item(), np.quantile(values[1:], [0.025, 0.975], method="inverted_cdf").tolist()
-    return Parameter(value, min(low, value), max(high, value), n) if n >= 6 else Parameter(value, -inf, inf, n)
+    return Parameter(value, low, high, n) if n >= 6 else Parameter(value, -inf, inf, n)

@@ -18,6 +18,7 @@ from parlab.scaling import efficiency, karp_flatt, law, speed_up
 
 console = Console(width=None if Console().is_terminal else 140, highlight=False)
 
+MOST_COLUMNS = 8
 MARKS = {"faster": "[green]▲[/]", "slower": "[red]▼[/]", "same": "=", "cannot tell": "?"}
 
 
@@ -78,20 +79,22 @@ def show_lab(lab: Lab, run: Run) -> None:
 
 
 def sweep(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str]) -> None:
-    """One table for each group of equal parameters: a row for each number of workers and size, a column for each case."""
+    """One table for each group of equal parameters: a row for each number of workers and case, a column for each size."""
     for title, group in _groups(measured, {lab.columns, "bytes"}).items():
-        columns = list(dict.fromkeys(str(m.case[lab.columns]) for m in group if not str(m.case[lab.columns]).endswith(AGAIN)))
+        shown = [m for m in group if not str(m.case[lab.columns]).endswith(AGAIN)]
+        sizes = sorted({int(m.case.get("bytes", 0)) for m in shown})
+        sizes = sizes[:: -(-len(sizes) // MOST_COLUMNS)]  # a longer sweep is thinned out here; the records hold all of it
         table = _table(title)
-        table.add_column(group[0].kind, justify="right")
-        table.add_column("size", justify="right")
-        for column in columns:
-            table.add_column(column, justify="right")
-        cells = {(m.workers, int(m.case.get("bytes", 0)), str(m.case[lab.columns])): m for m in group}
-        for workers, size in dict.fromkeys((w, s) for w, s, _ in cells):
-            row = [cells.get((workers, size, column)) for column in columns]
-            verified = [m.seconds.median for m in row if m and m.verified]
-            best = min(verified, default=0.0)
-            table.add_row(str(workers), units.nbytes(size), *(_cell(m, best, says) for m in row))
+        for heading, side in ((group[0].kind, "right"), (lab.columns, "left"), *((units.nbytes(size), "right") for size in sizes)):
+            table.add_column(heading, justify="left" if side == "left" else "right", no_wrap=True)
+        cells = {(m.workers, str(m.case[lab.columns]), int(m.case.get("bytes", 0))): m for m in shown}
+        for workers, name in dict.fromkeys((workers, name) for workers, name, _ in cells):
+            row = [cells.get((workers, name, size)) for size in sizes]
+            least = [min((m.seconds.median for (w, _, s), m in cells.items() if (w, s) == (workers, size) and m.verified), default=0.0) for size in sizes]
+            table.add_row(str(workers), name, *(_cell(m, best, says) for m, best in zip(row, least, strict=True)))
+            if any(m and m.prediction for m in row):
+                guesses = (units.seconds(m.prediction.seconds) + "     " if m and m.prediction else "" for m in row)
+                table.add_row("", "  predicted", *guesses, style="dim")
         console.print(table)
     console.print("  median ± half the 95 % interval; ▲ faster, ▼ slower, = same as the reference, ? cannot tell; bold: least", style="dim")
 

@@ -1,0 +1,55 @@
+"""What all rungs of the ladder have in common: two ranks, a payload each way, a beginning and an end."""
+
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from mpi4py import MPI
+
+from parlab.mpi.buffers import Array
+
+
+class Rung:
+    """A ping-pong of nbytes bytes between ranks 0 and 1 of comm.
+
+    All ranks of comm construct it and free it; ranks 0 and 1 call it.
+    outgoing, incoming: uint8 arrays of nbytes elements. Change outgoing between calls; read incoming before the other
+    rank calls again: where it lies in a window, the next message arrives without being received.
+    ValueError if comm has one rank.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, nbytes: int) -> None:
+        if comm.size < 2:
+            raise ValueError("a ping-pong needs two ranks")
+        self.nbytes = nbytes
+        self.outgoing: Array = np.zeros(nbytes, np.uint8)
+        self.incoming: Array = np.zeros(nbytes, np.uint8)
+        self.pair = comm.Split(0 if comm.rank < 2 else MPI.UNDEFINED)
+        if self.pair != MPI.COMM_NULL:
+            self.first, self.peer = self.pair.rank == 0, 1 - self.pair.rank
+            self._setup()
+
+    def _setup(self) -> None:
+        """Prepare what lasts from call to call, on the two ranks."""
+
+    def __call__(self) -> None:
+        """Make one round trip."""
+        raise NotImplementedError
+
+    def _teardown(self) -> None:
+        """Undo setup."""
+
+    def free(self) -> None:
+        """Give back what MPI lent (collective); arrays that lie in a window go with it."""
+        if self.pair != MPI.COMM_NULL:
+            self._teardown()
+            self.pair.Free()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:  # free is collective: a rank that fails must not wait in it for the other
+            self.free()
