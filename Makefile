@@ -35,7 +35,7 @@ cuda: setup   ## CUDA streams, copies and overlap
 ddp: setup    ## data- against model-parallel training
 	@$(PARLAB) run ddp $(ARGS)
 
-report: setup ## show the latest recorded run again
+report: setup ## show the latest recorded run again and draw its pictures
 	@$(PARLAB) report $(ARGS)
 
 machine: setup  ## the facts of this machine and how noisy it is

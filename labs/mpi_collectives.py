@@ -20,11 +20,12 @@ from parlab.mpi.collectives import COLLECTIVES
 from parlab.mpi.costmodel import Call, predict
 from parlab.mpi.costs import COSTS
 from parlab.mpi.forced import TUNED, forced
+from parlab.mpi.node import one_node
 from parlab.mpi.overlap import allreduce_while
 from parlab.mpi.problems import Problem, problem
 from parlab.mpi.shared_window import Copied, InWindow
 from parlab.mpi.two_level import TwoLevel
-from parlab.mpi.node import one_node
+from parlab.results import Case as CaseLabel
 from parlab.results import Record, all_say, compared, measured
 from parlab.stats import Interval
 from parlab.units import nbytes as size
@@ -59,7 +60,7 @@ def building_blocks(bench: Bench, comm: MPI.Intracomm) -> Model:
     for nbytes in sizes:
         x, y = bench.random(nbytes // 8), bench.random(nbytes // 8)
         cases = {
-            "Sendrecv": Case(lambda x=x, y=y: comm.Sendrecv(x, right, recvbuf=y, source=left), inputs=[x], work={"bytes": nbytes}),
+            "Sendrecv": Case(partial(comm.Sendrecv, x, right, 0, y, left), inputs=[x], work={"bytes": nbytes}),
             "combine": Case(partial(np.add, x, y, y), work={"bytes": nbytes}),
         }
         trials = bench.contrast(comm, {"op": "building block", "bytes": nbytes}, "algorithm", cases, seconds=0.2)
@@ -78,20 +79,27 @@ def contrast(bench: Bench, comm: MPI.Intracomm, operation: str, nbytes: int, mod
     usual: dict[str, Any] = {
         "check": equals(given.output, given.expected, roundings=comm.size),
         "poison": [x for x in [given.output] if x is not None],
-        "inputs": [*given.inputs, *(x for x in [given.expected] if x is not None)],  # linear: they change their signs together
+        "inputs": [
+            *given.inputs,
+            *(x for x in [given.expected] if x is not None),
+        ],  # linear: they change their signs together
         "work": {"bytes": nbytes},
     }
-    runs = {"library": partial(given.library, comm)}
+    runs: dict[str, Callable[[], object]] = {"library": partial(given.library, comm)}
     runs |= {name: partial(function, comm, *given.arguments) for name, function in COLLECTIVES[operation].items()}
     twins = library_twins(bench, comm, operation)
     runs |= {f"library's {name}": partial(given.library, twin) for name, twin in twins.items()}
     call = Call(comm.size, nbytes // 8, 8)
     cases = {}
     for name, run in runs.items():
-        told = ("Hockney", predict(COSTS[operation, name].steps(call), *model)) if (operation, name) in COSTS and model[1] and comm.size > 1 else None
+        told = (
+            ("Hockney", predict(COSTS[operation, name].steps(call), *model))
+            if (operation, name) in COSTS and model[1] and comm.size > 1
+            else None
+        )
         check = {"check": arrival(comm, run)} if operation == "barrier" else {}
         cases[name] = Case(run, prediction=told, **(usual | check))
-    common = {"op": operation, "bytes": nbytes}
+    common: CaseLabel = {"op": operation, "bytes": nbytes}
     if operation == "allreduce":
         contrast_allreduce(bench, comm, given, cases, usual, common)
     else:
@@ -112,12 +120,15 @@ def library_twins(bench: Bench, comm: MPI.Intracomm, operation: str) -> dict[str
 
 
 def contrast_allreduce(
-    bench: Bench, comm: MPI.Intracomm, given: Problem, cases: dict[str, Case], usual: dict[str, Any], common: dict[str, str | int | float]
+    bench: Bench,
+    comm: MPI.Intracomm,
+    given: Problem,
+    cases: dict[str, Case],
+    usual: dict[str, Any],
+    common: CaseLabel,
 ) -> None:
     """Add to the headline's cases what only it has: a persistent call, shared memory, two levels, a bound and a control."""
-    send, recv = given.arguments
-    assert send is not None
-    assert recv is not None
+    send, recv = given.vectors
     p = comm.size
     whole = one_node(comm)
     with ExitStack() as stack:
@@ -129,27 +140,38 @@ def contrast_allreduce(
             window = stack.enter_context(InWindow(comm, send.shape, float))
             window.input[...] = send
             inside = usual | {"inputs": [*usual["inputs"], window.input]}
-            shared = {"poison": [], "check": equals(window.result, given.expected, roundings=p), "share": (p + 1) / (2 * p)}
+            shared = {
+                "poison": [],
+                "check": equals(window.result, given.expected, roundings=p),
+                "share": (p + 1) / (2 * p),
+            }
             cases["shared copied"] = Case(partial(copied, send, recv), **usual)
             cases["shared in window"] = Case(partial(window, recv), **inside)
             cases["shared result"] = Case(window.reduce, **(inside | shared))
-        floor = "copy", Case(partial(np.copyto, recv, send), work=usual["work"])  # the same arrays: as hot in the caches as theirs
+        floor = (
+            "copy",
+            Case(partial(np.copyto, recv, send), work=usual["work"]),
+        )  # the same arrays: as hot in the caches as theirs
         bench.contrast(comm, common, "algorithm", cases, against="library", control=True, floor=floor)
 
 
 def overlap(bench: Bench, comm: MPI.Intracomm, nbytes: int) -> None:
     """How much of an all-reduce hides behind a computation that takes as long?"""
     given = problem("allreduce", comm, bench.random(nbytes // 8))
-    send, recv = given.arguments
+    send, recv = given.vectors
     block = np.linspace(0, 1, 1024)
-    common = {"op": "iallreduce", "bytes": nbytes}
+    common: CaseLabel = {"op": "iallreduce", "bytes": nbytes}
     probe = {"communicate": Case(partial(given.library, comm)), "compute": Case(partial(np.sin, block, block))}
-    alone = bench.contrast(comm, common | {"op": "iallreduce, parts"}, "algorithm", probe, seconds=0.3)
+    alone = bench.contrast(comm, {**common, "op": "iallreduce, parts"}, "algorithm", probe, seconds=0.3)
     fill = alone["communicate"].seconds.median / alone["compute"].seconds.median / PIECES
     block = np.linspace(0, 1, max(1, int(fill * len(block))))
     piece = partial(np.sin, block, block)
     both = {test: partial(allreduce_while, comm, send, recv, piece, PIECES, test) for test in (False, True)}
-    usual = {"check": equals(recv, given.expected, comm.size), "poison": [recv], "inputs": [send, given.expected]}
+    usual: dict[str, Any] = {
+        "check": equals(recv, given.expected, comm.size),
+        "poison": [recv],
+        "inputs": [send, given.expected],
+    }
     cases = {
         "communicate": Case(partial(allreduce_while, comm, send, recv, piece, 0, False), **usual),
         "compute": Case(lambda: [piece() for _ in range(PIECES)]),
@@ -162,15 +184,22 @@ def overlap(bench: Bench, comm: MPI.Intracomm, nbytes: int) -> None:
 def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     """Say where each all-reduce stands against the library, whether the model named the winner, and what was hidden."""
     for p in sorted({m.workers for m in measured(records, op="allreduce") if m.workers > 1}):
-        shared = [c for c in compared(records, p, op="allreduce", algorithm="shared copied") if int(c.faster["bytes"]) >= 16 << 10]
+        shared = [
+            c
+            for c in compared(records, p, op="allreduce", algorithm="shared copied")
+            if int(c.faster["bytes"]) >= 16 << 10
+        ]
         if shared:
             least, most = min(c.ratio.median for c in shared), max(c.ratio.median for c in shared)
-            told = f"{p} ranks: through shared memory, copies included, an all-reduce of 16 KiB and more is {least:.2f} to {most:.2f} times as fast"
-            yield f"{told} as the library's", all_say(shared, "faster")
+            told = f"{p} ranks: through shared memory, copies included, an all-reduce of 16 KiB and more is "
+            yield f"{told}{least:.2f} to {most:.2f} times as fast as the library's", all_say(shared, "faster")
         yield from fastest(records, p)
         control = compared(records, p, op="allreduce", algorithm="library" + AGAIN)
         unlike = [f"{c.faster['bytes']} B {c.says}" for c in control if c.says in ("faster", "slower")]
-        yield f"{p} ranks: the library's all-reduce against itself differs at {', '.join(unlike) or 'no size'}", not unlike
+        yield (
+            f"{p} ranks: the library's all-reduce against itself differs at {', '.join(unlike) or 'no size'}",
+            not unlike,
+        )
         yield from hidden(records, p)
 
 
@@ -184,10 +213,16 @@ def fastest(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
         guess = min(ours, key=lambda m: m.prediction.seconds if m.prediction else 0.0)
         named += guess is best
         unsure += guess is not best and guess.seconds.low <= best.seconds.high
-        told.append(f"{size(nbytes)} {best.case['algorithm']}" + ("" if guess is best else f" (predicted {guess.case['algorithm']})"))
+        told.append(
+            f"{size(nbytes)} {best.case['algorithm']}"
+            + ("" if guess is best else f" (predicted {guess.case['algorithm']})")
+        )
     if sizes:
         holds = True if named == len(sizes) else None if named + unsure == len(sizes) else False
-        yield f"{p} ranks, fastest all-reduce by messages: {', '.join(told)}; the model names {named} of {len(sizes)}", holds
+        yield (
+            f"{p} ranks, fastest all-reduce by messages: {', '.join(told)}; the model names {named} of {len(sizes)}",
+            holds,
+        )
 
 
 def hidden(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:

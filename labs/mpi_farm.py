@@ -6,6 +6,7 @@ share: every rank does 1/p of all iterations, and nothing is handed out. The pic
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -31,16 +32,31 @@ def main(bench: Bench) -> None:
     rows = expected.sum(axis=1)
     if bench.first:
         write_counts(expected, LIMIT, bench.out / "mandelbrot.png")
-    usual = {"work": {"flops": FLOPS_PER_ITERATION * float(expected.sum())}, "share": 1.0}
+    usual: dict[str, Any] = {"work": {"flops": FLOPS_PER_ITERATION * float(expected.sum())}, "share": 1.0}
     for comm in bench.communicators():
-        farms = {name: Farm(partial(farm, schedule, comm, side, CHUNK, work), comm, expected) for name, schedule in SCHEDULES.items()}
+        farms = {
+            name: Farm(partial(farm, schedule, comm, side, CHUNK, work), comm, expected)
+            for name, schedule in SCHEDULES.items()
+        }
         cases = {name: Case(one.run, one.check, facts=one.facts, **usual) for name, one in farms.items()}
         if comm.size == 1:
             picture = np.empty_like(expected)
-            cases = {"serial": Case(partial(draw, work, picture), equals(picture, expected), [picture], **usual), **cases}
+            cases = {
+                "serial": Case(partial(draw, work, picture), equals(picture, expected), [picture], **usual),
+                **cases,
+            }
         first, last = equal_share(rows, comm.size)
         floor = "equal share", Case(partial(work, first, last))
-        bench.contrast(comm, {"rows": side, "chunk": CHUNK}, "way", cases, against="block", floor=floor, computing=True, seconds=5.0)
+        bench.contrast(
+            comm,
+            {"rows": side, "chunk": CHUNK},
+            "way",
+            cases,
+            against="block",
+            floor=floor,
+            computing=True,
+            seconds=5.0,
+        )
     bench.conclude(judge)
 
 
@@ -85,8 +101,10 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     for p in sorted({m.workers for m in measured(records) if m.workers > 1}):
         even = {str(m.case["way"]): m.facts["imbalance"] for m in measured(records, p) if m.facts}
         for c in compared(records, p, way="shared_counter"):
-            told = f"{p} ranks: handing out by a shared counter is {span(c.ratio)} times as fast as equal blocks of rows: {c.says}; imbalance "
-            told += ", ".join(f"{way} {value:.2f}" for way, value in even.items())
+            told = (
+                f"{p} ranks: handing out by a shared counter is {span(c.ratio)} times as fast as equal blocks of rows: "
+            )
+            told += f"{c.says}; imbalance " + ", ".join(f"{way} {value:.2f}" for way, value in even.items())
             yield told, None if c.says == "cannot tell" else c.says == "faster"
 
 

@@ -21,7 +21,9 @@ from parlab.results import Record, compared, measured
 from parlab.scaling import speed_up
 from parlab.units import rate, span
 
-STEPS = 10  # in one run: ranks then wait for their neighbours as they do in a long run, not for the barrier of the sample
+STEPS = (
+    10  # in one run: ranks then wait for their neighbours as they do in a long run, not for the barrier of the sample
+)
 SIDES = {"smoke": [120], "quick": [1000], "full": [250, 1000, 4000]}
 
 
@@ -42,16 +44,24 @@ def contrast(bench: Bench, cart: MPI.Cartcomm, common: dict[str, str | int | flo
     expected = serial_result(start) if cart.rank == 0 else None
     work = {"flops": FLOPS_PER_POINT * n * m}
     with ExitStack() as stack:
-        blocks = {name: stack.enter_context(make(cart, n, m)) for name, make in VARIANTS.items() if name != "shared" or one_node(cart)}
+        blocks = {
+            name: stack.enter_context(make(cart, n, m))
+            for name, make in VARIANTS.items()
+            if name != "shared" or one_node(cart)
+        }
         for block in blocks.values():
             block.scatter(start)
         cases = {
-            name: Case(partial(advance, block), check(block, start, expected), units=STEPS, work=work, share=1.0) for name, block in blocks.items()
+            name: Case(partial(advance, block), check(block, start, expected), units=STEPS, work=work, share=1.0)
+            for name, block in blocks.items()
         }
         if cart.size == 1:
             plate = Plate(n, m)
             plate.points[:] = start
-            cases = {"serial": Case(partial(advance, plate), decays(plate, start), units=STEPS, work=work, share=1.0), **cases}
+            cases = {
+                "serial": Case(partial(advance, plate), decays(plate, start), units=STEPS, work=work, share=1.0),
+                **cases,
+            }
         old = blocks["sendrecv"].points.copy()
         floor = "copy", Case(partial(np.copyto, old.copy(), old), work={"bytes": 2 * old.nbytes})
         bench.contrast(cart, common, "variant", cases, against="sendrecv", floor=floor, computing=True, seconds=3.0)
@@ -88,7 +98,9 @@ def decays(plate: Plate, start: Grid) -> Callable[[], str | None]:
     def compare() -> str | None:
         plate.points[:] = start
         advance(plate)
-        return equals(plate.points, decay(*start.shape, STEPS) * start, roundings=20 * STEPS)()
+        return equals(
+            plate.points, decay(plate.points.shape[0], plate.points.shape[1], STEPS) * start, roundings=20 * STEPS
+        )()
 
     return compare
 
@@ -101,13 +113,20 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
         for p in sorted({m.workers for m in measured(records, **group) if m.verified and m.workers > 1}):
             at = [m for m in measured(records, p, **group) if m.verified]
             best = min(at, key=lambda m: m.seconds.median)
-            s = speed_up(serial.samples, best.samples).map(lambda x, p=p, weak=weak: x * p if weak else x)
+            s = speed_up(np.array(serial.samples) * (p if weak else 1), best.samples)
             told = f"{group['scaling']} scaling, {group['grid']}, {p} ranks: {best.case['variant']} is "
             told += f"{span(s)} times the serial program at {rate(best.work['flops'], 'Flop', best.seconds.median)}"
-            differ = [f"{c.faster['variant']} {c.says} ({span(c.ratio)})" for c in compared(records, p, **group) if c.says in ("faster", "slower")]
+            differ = [
+                f"{c.faster['variant']} {c.says} ({span(c.ratio)})"
+                for c in compared(records, p, **group)
+                if c.says in ("faster", "slower")
+            ]
             told += f"; against sendrecv: {', '.join(differ)}" if differ else "; no exchange can be told from sendrecv"
             crowded = best.how["oversubscribed"]
-            yield told + ("; more ranks than cores" if crowded else ""), None if crowded or s.low <= 1.05 <= s.high else s.low > 1.05
+            yield (
+                told + ("; more ranks than cores" if crowded else ""),
+                None if crowded or s.low <= 1.05 <= s.high else s.low > 1.05,
+            )
 
 
 if __name__ == "__main__":

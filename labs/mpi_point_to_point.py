@@ -62,7 +62,9 @@ def climb(bench: Bench, comm: MPI.Intracomm, nbytes: int, rungs: dict[str, type[
     cases = {}
     for name, rung in open_rungs.items():
         rung.outgoing[:] = bench.random(nbytes) * 100
-        rounds = max(1, min(100, (1 << 20) // max(1, nbytes))) if name in ("C", "njit") else 1  # the loop itself is compiled
+        rounds = (
+            max(1, min(100, (1 << 20) // max(1, nbytes))) if name in ("C", "njit") else 1
+        )  # the loop itself is compiled
         run = partial(rung, rounds) if rounds > 1 else rung
         work = {"bytes": nbytes}
         cases[name] = Case(run, arrives(comm, rung), [rung.incoming], [rung.outgoing], units=2 * rounds, work=work)
@@ -76,7 +78,11 @@ def arrives(comm: MPI.Intracomm, rung: Rung) -> Callable[[], str | None]:
 
     def check() -> str | None:
         sent = comm.sendrecv(rung.outgoing, 1 - comm.rank, source=1 - comm.rank)
-        return None if np.array_equal(rung.incoming, sent) else f"{np.count_nonzero(rung.incoming != sent)} of {sent.size} bytes differ"
+        return (
+            None
+            if np.array_equal(rung.incoming, sent)
+            else f"{np.count_nonzero(rung.incoming != sent)} of {sent.size} bytes differ"
+        )
 
     return check
 
@@ -89,7 +95,9 @@ def flood(bench: Bench, comm: MPI.Intracomm, nbytes: int) -> None:
 
         def check() -> str | None:
             sent = comm.bcast(rung.outgoing)
-            return None if comm.rank == 0 or np.array_equal(rung.incoming, sent) else "the messages did not arrive as sent"
+            return (
+                None if comm.rank == 0 or np.array_equal(rung.incoming, sent) else "the messages did not arrive as sent"
+            )
 
         inputs, poison = ([rung.outgoing], []) if comm.rank == 0 else ([], [rung.incoming])
         case = Case(rung, check, poison, inputs, units=width, work={"bytes": nbytes})
@@ -104,19 +112,27 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     if flood:
         best = max(flood, key=lambda m: m.work["bytes"] / m.seconds.median)
         told = f"one message of 1 B takes {seconds(points[1].seconds.median)}; with many in flight the way carries "
-        yield told + f"{rate(best.work['bytes'], 'B', best.seconds.median)} in messages of {size(best.work['bytes'])}", True
+        yield (
+            told + f"{rate(best.work['bytes'], 'B', best.seconds.median)} in messages of {size(best.work['bytes'])}",
+            True,
+        )
     if len(sizes) >= 12:
         segments = partial(fit_segments, segments=min(4, len(sizes) // 5))
         line, many = held_out_error(fit_line, sizes, times), held_out_error(segments, sizes, times)
         fitted = fit_hockney(sizes, times)
-        pieces = ", ".join(f"{seconds(s.alpha)} + n / ({rate(1, 'B', s.beta) if s.beta else 'no limit'})" for s in fitted.segments)
+        pieces = ", ".join(
+            f"{seconds(s.alpha)} + n / ({rate(1, 'B', s.beta) if s.beta else 'no limit'})" for s in fitted.segments
+        )
         breaks = " and ".join(size(b) for b in fitted.breaks) or "nowhere"
-        told = f"Hockney's model: {pieces}; the line breaks after {breaks}; at sizes left out of the fit it misses by {many.median:.1%} in the "
-        yield f"{told}median, one line by {line.median:.1%}", many.median <= 0.05
+        told = f"Hockney's model: {pieces}; the line breaks after {breaks}; at sizes left out of the fit it misses by "
+        yield f"{told}{many.median:.1%} in the median, one line by {line.median:.1%}", many.median <= 0.05
     for pick, limit in ((1, 2.5), (64 << 10, 1.1)):
         for c in compared(records, pattern="ping-pong", rung="C", bytes=pick):
             holds = True if c.ratio.high <= limit else False if c.ratio.low > limit else None
-            yield f"Python's Send and Recv take {span(c.ratio)} times as long as C's at {size(pick)} (goal: {limit})", holds
+            yield (
+                f"Python's Send and Recv take {span(c.ratio)} times as long as C's at {size(pick)} (goal: {limit})",
+                holds,
+            )
     small = {name: c for name in LADDER for c in compared(records, pattern="ping-pong", rung=name, bytes=1)}
     if small:
         told = ", ".join(f"{name} {span(c.ratio.map(lambda x: 1 / x))}" for name, c in small.items())

@@ -17,7 +17,7 @@ SOURCE = Path(__file__).with_name("pingpong.c")
 
 
 def loaded_library() -> Path:
-    """Return the file of the MPI library that mpi4py has loaded; RuntimeError if no loaded file has its name (Linux)."""
+    """Return the file of the MPI library that mpi4py has loaded; RuntimeError if it has an unusual name (Linux)."""
     with open("/proc/self/maps") as maps:
         files = {Path(line.split(maxsplit=5)[5].strip()) for line in maps if "/" in line}
     for file in sorted(files):

@@ -34,7 +34,7 @@ class Call:
     @property
     def extra(self) -> int:
         """The ranks above that power of two: each folds into a neighbour."""
-        return self.p - 2 ** len(self.powers)
+        return self.p - (1 << len(self.powers))
 
     @property
     def longest(self) -> int:

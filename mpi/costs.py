@@ -96,7 +96,7 @@ def _rabenseifner_steps(call: Call) -> list[Pair]:
 
 def _with_digit(p: int, k: int) -> int:
     """Return how many of the numbers 0 .. p - 1 have the binary digit k."""
-    return (p >> (k + 1) << k) + max(0, p % 2 ** (k + 1) - 2**k)
+    return (p >> (k + 1) << k) + max(0, p % (2 << k) - (1 << k))
 
 
 def _alltoall_bruck_steps(call: Call) -> list[Pair]:

@@ -40,7 +40,7 @@ def require_commutative(op: Op, algorithm: str) -> None:
         )
 
 
-def _matmul(left: MPI.buffer, right: MPI.buffer, _datatype: MPI.Datatype) -> None:
+def _matmul(left: Any, right: Any, _datatype: MPI.Datatype) -> None:
     """MPI's user function: right = left OP right (MPI standard, MPI_Op_create: inoutvec = invec op inoutvec)."""
     a, b = (np.frombuffer(operand, np.int64).reshape(-1, 2, 2) for operand in (left, right))
     np.matmul(a, b, out=b)

@@ -7,7 +7,9 @@ from mpi4py import MPI
 from parlab.mpi.buffers import Array
 
 
-def allreduce_while(comm: MPI.Intracomm, send: Array, recv: Array, piece: Callable[[], object], pieces: int, test: bool) -> None:
+def allreduce_while(
+    comm: MPI.Intracomm, send: Array, recv: Array, piece: Callable[[], object], pieces: int, test: bool
+) -> None:
     """Start an all-reduce (sum), do `pieces` pieces of other work, and complete it; with `test`, call Test after each piece.
 
     The standard promises no progress outside of MPI calls: without Test a library may move nothing until Wait.

@@ -27,6 +27,14 @@ class Problem:
     output: Array | None = None
     expected: Array | None = None
 
+    @property
+    def vectors(self) -> tuple[Array, Array]:
+        """What is sent and what is received, where this rank has both."""
+        send, recv = self.arguments
+        assert send is not None
+        assert recv is not None
+        return send, recv
+
 
 def problem(operation: str, comm: MPI.Intracomm, x: Array) -> Problem:
     """Make a call of the operation on float64 vectors of len(x) elements; scatter, gather, allgather, alltoall: on such blocks.
@@ -49,7 +57,13 @@ def _bcast(comm: MPI.Intracomm, x: Array) -> Problem:
 def _scatter(comm: MPI.Intracomm, x: Array) -> Problem:
     send = np.outer(np.arange(1, comm.size + 1), x) if comm.rank == 0 else None
     recv = np.empty_like(x)
-    return Problem((send, recv), lambda c: c.Scatter(send, recv), [] if send is None else [send], recv, comm.scatter(send))
+    return Problem(
+        (send, recv),
+        lambda c: c.Scatter(send, recv),
+        [] if send is None else [send],
+        recv,
+        comm.scatter(None if send is None else list(send)),
+    )
 
 
 def _gather(comm: MPI.Intracomm, x: Array) -> Problem:
@@ -76,7 +90,7 @@ def _allreduce(comm: MPI.Intracomm, x: Array) -> Problem:
 def _reduce_scatter(comm: MPI.Intracomm, x: Array) -> Problem:
     start = edges(len(x), comm.size)
     own = slice(start[comm.rank], start[comm.rank + 1])
-    counts, recv = np.diff(start), np.empty(own.stop - own.start)
+    counts, recv = np.diff(start).tolist(), np.empty(own.stop - own.start)
     return Problem((x, recv), lambda c: c.Reduce_scatter(x, recv, counts), [x], recv, comm.allreduce(x)[own].copy())
 
 

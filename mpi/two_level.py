@@ -38,7 +38,7 @@ class TwoLevel:
         node: int | None = None,
     ) -> None:
         self.op, self.between = op, between
-        self.inside = comm.Split_type(MPI.COMM_TYPE_SHARED) if node is None else comm.Split(node)
+        self.inside = MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED) if node is None else comm.Split(node))
         first = self.inside.bcast(comm.rank)
         in_order = comm.allreduce(comm.rank == first + self.inside.rank, MPI.LAND)
         if not op.commutative and not in_order:
@@ -50,7 +50,7 @@ class TwoLevel:
             *[shape[0]] * (self.inside.size - stripes),
         ]  # a rank too many has an empty one
         self.stripe = slice(*cuts[self.inside.rank : self.inside.rank + 2])
-        self.across = comm.Split(self.inside.rank if self.inside.rank < stripes else MPI.UNDEFINED)
+        self.across = MPI.Intracomm(comm.Split(self.inside.rank if self.inside.rank < stripes else MPI.UNDEFINED))
         self.window = SharedWindow(self.inside, shape, dtype, op)
         self.input = self.window.inputs[0][self.inside.rank]
         self.inputs = [x[self.stripe] for x in self.window.inputs[0]]

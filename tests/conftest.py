@@ -1,6 +1,7 @@
 """The marker `ranks(n)`: run a test under its own mpirun, bounded in time, and show the failing rank's traceback."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from parlab import launch, process
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
+QUIET = ["-q", "-x", "--no-header", "--no-summary", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -17,11 +19,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if marker is None or CHILD in os.environ:
         return None
     n, limit = marker.args[0], marker.kwargs.get("timeout", 60)
-    options = ["-q", "-x", "--no-header", "--no-summary", "--color=no", "-p", "no:cacheprovider", "-p", "no:timeout", "-o", "timeout=0"]
-    command = launch.ranks(n, ["-m", "pytest", *options, pyfuncitem.nodeid])
-    log = Path(pyfuncitem.funcargs["tmp_path"] if "tmp_path" in pyfuncitem.funcargs else pyfuncitem.config.rootpath / ".pytest_cache")
-    log.mkdir(exist_ok=True)
-    ended = process.run(launch.Command(command.argv, command.env | {CHILD: "1"}), limit=limit, log=log / "ranks.log")
+    command = launch.ranks(n, ["-m", "pytest", *QUIET, pyfuncitem.nodeid])
+    command.env[CHILD] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        ended = process.run(command, limit=limit, log=Path(folder) / "ranks.log")
     if ended.timed_out:
         pytest.fail(f"{n} ranks gave no answer in {limit} s (a deadlock?)\n{ended.output}", pytrace=False)
     passed = ended.output.count("1 passed")

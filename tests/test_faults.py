@@ -102,7 +102,12 @@ def test_a_rank_that_leaves_ends_the_run_with_its_name_and_reason(
     way: str, faulty: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PARLAB_TEST_WAY", way)
-    assert parlab(monkeypatch, "run", "faulty", "--workers", "2", "--budget", "smoke", "--limit", "20", "--out", str(faulty)) == FAILED
+    assert (
+        parlab(
+            monkeypatch, "run", "faulty", "--workers", "2", "--budget", "smoke", "--limit", "20", "--out", str(faulty)
+        )
+        == FAILED
+    )
     run = results.read(faulty)
     (fault,) = [r for r in run.records if isinstance(r, Fault)]
     assert WAYS[way] in fault.fault
@@ -113,11 +118,20 @@ def test_a_rank_that_leaves_ends_the_run_with_its_name_and_reason(
     assert "Traceback" not in shown.out + shown.err
 
 
-def test_a_hung_run_is_ended_at_its_limit_and_every_rank_says_where_it_stood(faulty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_run_is_ended_at_its_limit_and_every_rank_says_where_it_stood(
+    faulty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PARLAB_TEST_WAY", "hang")
     start = time.monotonic()
-    assert parlab(monkeypatch, "run", "faulty", "--workers", "2", "--budget", "smoke", "--limit", "6", "--out", str(faulty)) == TIMED_OUT
-    assert time.monotonic() - start < 6 + 5 + 5  # the limit, the promised 5 s, and the noise probes and imports around it
+    assert (
+        parlab(
+            monkeypatch, "run", "faulty", "--workers", "2", "--budget", "smoke", "--limit", "6", "--out", str(faulty)
+        )
+        == TIMED_OUT
+    )
+    assert (
+        time.monotonic() - start < 6 + 5 + 5
+    )  # the limit, the promised 5 s, and the noise probes and imports around it
     (fault,) = [r for r in results.read(faulty).records if isinstance(r, Fault)]
     assert "rank 0 stood in main (faulty.py:" in fault.fault
     assert "rank 1 stood in leave (faulty.py:" in fault.fault
@@ -125,7 +139,19 @@ def test_a_hung_run_is_ended_at_its_limit_and_every_rank_says_where_it_stood(fau
 
 def test_ctrl_c_keeps_the_records_and_leaves_no_rank_behind(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "parlab", "run", "mpi_collectives", "--workers", "2", "--budget", "full", "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "parlab",
+        "run",
+        "mpi_collectives",
+        "--workers",
+        "2",
+        "--budget",
+        "full",
+        "--out",
+        str(out),
+    ]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: (out / results.FILE).exists() and len((out / results.FILE).read_text().splitlines()) > 2)
     family = psutil.Process(child.pid).children(recursive=True)
@@ -221,7 +247,21 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a tmpfs needs root")
     try:
-        command = [sys.executable, "-m", "parlab", "run", "mpi_farm", "--workers", "2", "--budget", "smoke", "--limit", "60", "--out", str(disk / "out")]
+        command = [
+            sys.executable,
+            "-m",
+            "parlab",
+            "run",
+            "mpi_farm",
+            "--workers",
+            "2",
+            "--budget",
+            "smoke",
+            "--limit",
+            "60",
+            "--out",
+            str(disk / "out"),
+        ]
         (disk / "filler").write_bytes(bytes(48 << 10))
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == FAILED
@@ -233,6 +273,8 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
 
 
 @pytest.mark.parametrize("topic", ["openmp_like", "cuda", "ddp"])
-def test_a_topic_without_labs_says_so_and_does_not_fail(topic: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_topic_without_labs_says_so_and_does_not_fail(
+    topic: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert parlab(monkeypatch, "run", topic) == DONE
     assert "no lab here yet" in capsys.readouterr().out

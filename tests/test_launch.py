@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,9 @@ def test_root_is_allowed_only_when_it_is_root(monkeypatch: pytest.MonkeyPatch, u
 
 def slurm(monkeypatch: pytest.MonkeyPatch, count: int, mpi: Mpi) -> Command:
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    return ranks(count, ["lab.py"], environ={"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "4", "SLURM_JOB_NUM_NODES": "2"}, mpi=mpi)
+    return ranks(
+        count, ["lab.py"], environ={"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "4", "SLURM_JOB_NUM_NODES": "2"}, mpi=mpi
+    )
 
 
 def test_inside_a_slurm_allocation_srun_starts_the_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,12 +80,18 @@ def test_a_hostfile_names_the_hosts_and_carries_the_environment(tmp_path: Path) 
     hosts.write_text("n0 slots=2\nn1 slots=2  # the second\n\n")
     command = ranks(4, ["lab.py"], hosts=hosts, environ={}, mpi=OLD_OPEN_MPI)
     assert command.argv[:5] == ["/usr/bin/mpirun", "--hostfile", str(hosts), "--bind-to", "core"]
-    assert [command.argv[i + 1] for i, part in enumerate(command.argv) if part == "-x"][:2] == ["OMP_NUM_THREADS", "MPI4PY_LIBMPI"]
+    assert [command.argv[i + 1] for i, part in enumerate(command.argv) if part == "-x"][:2] == [
+        "OMP_NUM_THREADS",
+        "MPI4PY_LIBMPI",
+    ]
     assert "OMPI_MCA_btl" not in command.env
     assert ranks(4, ["lab.py"], hosts=hosts, environ={}, mpi=MPICH).argv[1:3] == ["-f", str(hosts)]
 
 
-@pytest.mark.parametrize(("text", "words"), [("n0 slots=1\nn1 slots=2\n", "holds 3 slots"), ("# nobody\n", "names no host"), (None, "cannot read")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("n0 slots=1\nn1 slots=2\n", "holds 3 slots"), ("# nobody\n", "names no host"), (None, "cannot read")],
+)
 def test_a_hostfile_that_cannot_serve_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
     hosts = tmp_path / "hosts"
     if text is not None:
@@ -98,7 +107,7 @@ def fake_mpirun(folder: Path, says: str) -> None:
 
 
 @pytest.fixture
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A machine on which nothing is installed: only what a test puts into the folder that is returned, and /bin."""
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -38,7 +38,9 @@ def test_nvidias_cuda_and_all_dependencies_import_from_the_root(way: str, tmp_pa
     text = IMPORTS + "\ntry:\n    import torch\nexcept ModuleNotFoundError:\n    pass\n"
     script = tmp_path / "imports_everything.py"
     script.write_text(text)
-    (tmp_path / "test_imports.py").write_text("def test_it():\n" + "".join(f"    {line}\n" for line in text.splitlines()))
+    (tmp_path / "test_imports.py").write_text(
+        "def test_it():\n" + "".join(f"    {line}\n" for line in text.splitlines())
+    )
     command = {
         "-c": ["-c", text],
         "-m": ["-m", "imports_everything"],
@@ -81,9 +83,15 @@ def test_topics_neither_time_nor_print() -> None:
     for topic in TOPICS:
         for path in (ROOT / topic).glob("*.py"):
             tree = ast.parse(path.read_text())
-            called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+            called = {
+                node.func.id
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            }
             assert "print" not in called, path
-            assert not {"time", "argparse"} & {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}, path
+            assert not {"time", "argparse"} & {
+                a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names
+            }, path
 
 
 def test_the_catalogue_and_the_scripts_agree() -> None:

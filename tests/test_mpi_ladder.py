@@ -1,5 +1,7 @@
 """Every rung of the ladder brings every payload to the other side, of any size, between two ranks of three."""
 
+import time
+
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -24,6 +26,7 @@ def play(comm: MPI.Intracomm, rung: Rung, calls: int = 3) -> None:
                 rung.outgoing[...] = payload(rung.nbytes, comm.rank, call)
                 rung.incoming[...] = POISON
                 rung.pair.Barrier()  # the poison is there before the other's bytes may be
+                time.sleep(0.001 if call % 2 == comm.rank else 0)  # now one is late, now the other
                 rung()
                 np.testing.assert_array_equal(rung.incoming, payload(rung.nbytes, 1 - comm.rank, call))
                 np.testing.assert_array_equal(rung.outgoing, payload(rung.nbytes, comm.rank, call))

@@ -30,7 +30,9 @@ MEASUREMENT = Measurement(
 )
 ALL: list[Record] = [
     MEASUREMENT,
-    Comparison("mpi_collectives", {"algorithm": "ring"}, {"algorithm": "library"}, 4, Interval(1.2, 1.1, 1.3, 24), "faster"),
+    Comparison(
+        "mpi_collectives", {"algorithm": "ring"}, {"algorithm": "library"}, 4, Interval(1.2, 1.1, 1.3, 24), "faster"
+    ),
     Conclusion("mpi_collectives", "环形算法 wins", None),
     Skip("mpi_halo", "no mpirun"),
     Fault("mpi_farm", "rank 1: ValueError: boom"),

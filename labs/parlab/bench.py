@@ -1,9 +1,9 @@
 """What a lab script sees: cases, contrasts, conclusions. `lab(id, main)` is the last line of every lab.
 
-    def main(bench):
-        for comm in bench.communicators():
-            bench.contrast(comm, {"op": "barrier"}, "algorithm", {"library": Case(comm.Barrier), ...}, against="library")
-        bench.conclude(judge)
+def main(bench):
+    for comm in bench.communicators():
+        bench.contrast(comm, {"op": "barrier"}, "algorithm", {"library": Case(comm.Barrier), ...}, against="library")
+    bench.conclude(judge)
 """
 
 import os
@@ -59,7 +59,14 @@ class Bench:
     """One lab's run as one of its workers sees it. Rank 0 keeps the records."""
 
     def __init__(
-        self, lab: str, world: "MPI.Intracomm | None", cores: int, workers: list[int], budget: Budget, seed: int, out: Path
+        self,
+        lab: str,
+        world: "MPI.Intracomm | None",
+        cores: int,
+        workers: list[int],
+        budget: Budget,
+        seed: int,
+        out: Path,
     ) -> None:
         self.lab, self.world, self.cores, self.workers, self.budget = lab, world, cores, workers, budget
         self.seed, self.out = seed, out
@@ -136,11 +143,15 @@ class Bench:
                 self._measured({**common, axis: name}, case, trials[name], workers, bound)
             for name in [n for n in listed if against and n != against and not (floor and n == floor[0])]:
                 assert against
-                ratio = paired_ratio(trials[against].samples / cases[against].units, trials[name].samples / listed[name].units)
+                ratio = paired_ratio(
+                    trials[against].samples / cases[against].units, trials[name].samples / listed[name].units
+                )
                 compared = {**common, axis: name}, {**common, axis: against}
                 self.writer.write(results.Comparison(self.lab, *compared, workers, ratio, verdict(ratio)))
             told = ", ".join(f"{key} {value}" for key, value in common.items())
-            print(f"  {time.perf_counter() - self.start:5.1f} s  {workers} workers  {told}", file=sys.stderr, flush=True)
+            print(
+                f"  {time.perf_counter() - self.start:5.1f} s  {workers} workers  {told}", file=sys.stderr, flush=True
+            )
         return trials
 
     def skip(self, reason: str) -> None:
@@ -171,8 +182,16 @@ class Bench:
                 rank, text = min(wrong.items())
                 raise CheckFailed(f"{self.lab}: {name} is wrong on {len(wrong)} workers; worker {rank}: {text}")
 
-    def _measured(self, label: results.Case, case: Case, trials: Trials, workers: int, bound: results.Limit | None) -> None:
-        how = {"batch": trials.batch, "disturbed": trials.disturbed, "dropped": trials.dropped, "across": "slowest", "oversubscribed": workers > self.cores}
+    def _measured(
+        self, label: results.Case, case: Case, trials: Trials, workers: int, bound: results.Limit | None
+    ) -> None:
+        how = {
+            "batch": trials.batch,
+            "disturbed": trials.disturbed,
+            "dropped": trials.dropped,
+            "across": "slowest",
+            "oversubscribed": workers > self.cores,
+        }
         self.writer.write(
             results.Measurement(
                 lab=self.lab,

@@ -20,8 +20,10 @@ STAMP = ".parlab-ready"
 
 def main() -> int:
     """Set up the environment named on the command line; return the exit status."""
-    if sys.version_info < (3, 11):
-        print(f"parlab needs Python 3.11 or newer, this is {sys.version.split()[0]}: name another with `make PYTHON=python3.12`")
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this has not installed anything yet
+        print(
+            f"parlab needs Python 3.11 or newer, this is {sys.version.split()[0]}: name another with `make PYTHON=python3.12`"
+        )
         return 2
     folder, mpi = ROOT / sys.argv[1], sys.argv[2]
     if mpi not in ("openmpi", "mpich", "none"):
@@ -77,7 +79,9 @@ def install(folder: Path, mpi: str) -> None:
     if gpu or fits_without_cuda(folder):
         extras.append("ddp")
     else:
-        print("PyTorch is left out: here it would bring CUDA packages; README.md, 'PyTorch without a GPU', names the way")
+        print(
+            "PyTorch is left out: here it would bring CUDA packages; README.md, 'PyTorch without a GPU', names the way"
+        )
     print(f"installing parlab[{','.join(extras)}] (once; takes a minute or two)", flush=True)
     pip(folder, "install", "--quiet", "--editable", f"{ROOT}[{','.join(extras)}]")
 
@@ -96,8 +100,23 @@ def fits_without_cuda(folder: Path) -> bool:
 def pip(folder: Path, *arguments: str, capture: bool = False) -> str:
     """Run pip of the environment under the constraints."""
     action, *rest = arguments
-    command = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", action, "--constraint", str(ROOT / "constraints.txt"), *rest]
-    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE if capture else None, stderr=subprocess.DEVNULL if capture else None)
+    command = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        action,
+        "--constraint",
+        str(ROOT / "constraints.txt"),
+        *rest,
+    ]
+    done = subprocess.run(
+        command,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE if capture else None,
+        stderr=subprocess.DEVNULL if capture else None,
+    )
     return done.stdout or ""
 
 

@@ -26,7 +26,11 @@ def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespa
             print(f"{name}: {told}", file=sys.stderr)
         return BAD_REQUEST
     launched = os.environ.get(RUNNING)
-    out = world.bcast(options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")) if launched is None else Path(launched)
+    out = (
+        world.bcast(options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S"))
+        if launched is None
+        else Path(launched)
+    )
     workers = options.workers if launched else labs()[name].wanted(options.workers or doubling(world.size))
     bench = Bench(name, world, cores_of(world), workers, BUDGETS[options.budget], options.seed, out)
     words, status = witness.DONE, DONE

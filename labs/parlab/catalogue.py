@@ -52,7 +52,9 @@ def _catalogue() -> dict[str, Any]:
         with (HERE / "labs.toml").open("rb") as file:
             return tomllib.load(file)
     except FileNotFoundError:
-        raise BadRequest("the labs are not beside parlab: run it in a clone of the repository (pip install -e .)") from None
+        raise BadRequest(
+            "the labs are not beside parlab: run it in a clone of the repository (pip install -e .)"
+        ) from None
 
 
 @cache

@@ -1,9 +1,9 @@
 """parlab: measure how programs run in parallel on this machine.
 
-    parlab list                 the labs, their questions, and whether each can run here
-    parlab run mpi              run a topic (or one lab, or `all`) and show its scaling tables
-    parlab report [DIR]         show a recorded run again
-    parlab machine              the facts of this machine and how noisy it is
+parlab list                 the labs, their questions, and whether each can run here
+parlab run mpi              run a topic (or one lab, or `all`) and show its scaling tables
+parlab report [DIR]         show a recorded run again and draw its pictures
+parlab machine              the facts of this machine and how noisy it is
 """
 
 import argparse
@@ -52,12 +52,19 @@ def _parser() -> Parser:
     running.add_argument("labs", nargs="+", metavar="ID|TOPIC|all", help="what to run; `parlab list` names them")
     add_run_options(running)
     running.add_argument("--hosts", type=Path, metavar="FILE", help="start the ranks over the hosts of this hostfile")
-    running.add_argument("--limit", type=float, metavar="SECONDS", help="end a launch after this time (default: three budgets and a minute)")
+    running.add_argument(
+        "--limit",
+        type=float,
+        metavar="SECONDS",
+        help="end a launch after this time (default: three budgets and a minute)",
+    )
     running.add_argument("--dry-run", action="store_true", help="print the command lines and environments, run nothing")
     running.set_defaults(act=_run)
 
-    report = actions.add_parser("report", help="show a recorded run again")
-    report.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="folder of the records (default: the latest in results/)")
+    report = actions.add_parser("report", help="show a recorded run again and draw its pictures")
+    report.add_argument(
+        "directory", nargs="?", type=Path, metavar="DIR", help="folder of the records (default: the latest in results/)"
+    )
     report.set_defaults(act=_report)
 
     machine = actions.add_parser("machine", help="the facts of this machine and how noisy it is")
@@ -67,7 +74,10 @@ def _parser() -> Parser:
 
 
 def _list(options: argparse.Namespace) -> int:
-    entries = [{"id": lab.id, "topic": lab.topic, "question": lab.question, "missing": lab.missing()} for lab in labs().values()]
+    entries = [
+        {"id": lab.id, "topic": lab.topic, "question": lab.question, "missing": lab.missing()}
+        for lab in labs().values()
+    ]
     if options.json:
         print(json.dumps(entries, ensure_ascii=False, indent=1))
         return DONE
@@ -88,13 +98,17 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from parlab import results, table
+    from parlab import plots, results, table
 
-    directory = options.directory or max(Path("results").glob("*/results.jsonl"), default=None, key=lambda path: path.stat().st_mtime)
+    directory = options.directory or max(
+        Path("results").glob("*/results.jsonl"), default=None, key=lambda path: path.stat().st_mtime
+    )
     if directory is None:
         raise BadRequest("no run is recorded in results/: `parlab run all` makes one")
     run = results.read(directory)
     table.show(run)
+    for path in plots.draw_all(run, directory if directory.is_dir() else directory.parent):
+        print(f"picture: {path}")
     if run.note:
         print(run.note, file=sys.stderr)
     return DONE

@@ -34,4 +34,6 @@ def noise_words(before: dict[str, float], after: dict[str, float] | None) -> tup
     worst = [max(shares.values(), default=0.0) for shares in (before, after) if shares is not None]
     told = " before, ".join(f"{share:.0%}" for share in worst) + (" after" if len(worst) > 1 else " before")
     loud = max(worst, default=0.0) > LOUD
-    return f"time lost to others on the busiest core: {told}" + (" - NOISY: read the intervals, not the medians" if loud else ""), loud
+    return f"time lost to others on the busiest core: {told}" + (
+        " - NOISY: read the intervals, not the medians" if loud else ""
+    ), loud

@@ -51,12 +51,14 @@ def find_mpi() -> Mpi:
     beside = str(Path(sys.executable).parent)
     mpirun = shutil.which("mpirun") or shutil.which("mpirun", path=beside)
     if mpirun is None:
-        raise BadRequest("no mpirun on PATH or beside Python: `make labs` installs one from PyPI, or install Open MPI or MPICH")
+        raise BadRequest(
+            "no mpirun on PATH or beside Python: `make labs` installs one from PyPI, or install Open MPI or MPICH"
+        )
     told = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30).stdout
     if match := re.search(r"\(Open MPI\) (\d+(?:\.\d+)*)", told):
-        name, names = "Open MPI", ("libmpi.so.40", "libmpi.so", "libmpi.dylib")
+        name, names = "Open MPI", ["libmpi.so.40", "libmpi.so", "libmpi.dylib"]
     elif match := re.search(r"(?:HYDRA[\s\S]*?Version:\s+|MPICH Version:\s+)(\d+(?:\.\d+)*)", told):
-        name, names = "MPICH", ("libmpi.so.12", "libmpich.so.12", "libmpi.so", "libmpi.dylib")
+        name, names = "MPICH", ["libmpi.so.12", "libmpich.so.12", "libmpi.so", "libmpi.dylib"]
     else:
         raise BadRequest(f"{mpirun} is neither Open MPI nor MPICH: put one of them first on PATH")
     version = tuple(int(part) for part in match[1].split("."))
@@ -73,7 +75,9 @@ def _library(mpirun: Path, names: Sequence[str]) -> dict[str, str]:
     if not found:
         return {}
     library = found[0]
-    if library.name == "libmpich.so.12":  # Debian's name; mpi4py asks the loader for the name that the MPICH ABI agreed on
+    if (
+        library.name == "libmpich.so.12"
+    ):  # Debian's name; mpi4py asks the loader for the name that the MPICH ABI agreed on
         alias = Path.home() / ".cache" / "parlab" / "mpich" / "libmpi.so.12"
         alias.parent.mkdir(parents=True, exist_ok=True)
         alias.unlink(missing_ok=True)
@@ -84,7 +88,12 @@ def _library(mpirun: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def ranks(
-    count: int, program: Sequence[str], *, hosts: Path | None = None, environ: Mapping[str, str] = os.environ, mpi: Mpi | None = None
+    count: int,
+    program: Sequence[str],
+    *,
+    hosts: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    mpi: Mpi | None = None,
 ) -> Command:
     """Start `count` ranks of a Python program (a script with its arguments, or `-m module ...`).
 
@@ -108,10 +117,16 @@ def _here(count: int, python: list[str], env: dict[str, str], mpi: Mpi) -> Comma
     crowded = count > cores()
     if mpi.name == "MPICH":
         return Command([mpi.mpirun, *([] if crowded else ["-bind-to", "core"]), "-n", str(count), *python], env)
-    env["OMPI_MCA_btl"] = "self,sm" if mpi.version >= (5,) else "self,vader"  # no network to probe: 0.2 s to start, not 1.2 s
+    env["OMPI_MCA_btl"] = (
+        "self,sm" if mpi.version >= (5,) else "self,vader"
+    )  # no network to probe: 0.2 s to start, not 1.2 s
     if mpi.version < (5,):
-        env["OMPI_MCA_coll_tuned_use_dynamic_rules"] = "1"  # else a running program cannot choose the library's algorithm
-    env["OMPI_MCA_osc"] = "^ucx"  # one-sided over UCX is of no use inside a host, and complains where it finds no network
+        env["OMPI_MCA_coll_tuned_use_dynamic_rules"] = (
+            "1"  # else a running program cannot choose the library's algorithm
+        )
+    env["OMPI_MCA_osc"] = (
+        "^ucx"  # one-sided over UCX is of no use inside a host, and complains where it finds no network
+    )
     if crowded:
         env["OMPI_MCA_mpi_yield_when_idle"] = "1"  # a rank that waits must leave its core to the rank it waits for
     placed = ["--oversubscribe", "--bind-to", "none"] if crowded else ["--bind-to", "core"]
@@ -139,9 +154,18 @@ def _over_hosts(count: int, python: list[str], env: dict[str, str], hosts: Path,
     slots = [re.search(r"slots\s*=\s*(\d+)|:(\d+)\s*$", line) for line in entries]
     told = [int(match[1] or match[2]) for match in slots if match]
     if len(told) == len(entries) and count > sum(told):
-        raise BadRequest(f"{count} ranks asked, but {hosts} holds {sum(told)} slots: raise slots= or ask for fewer --workers")
+        raise BadRequest(
+            f"{count} ranks asked, but {hosts} holds {sum(told)} slots: raise slots= or ask for fewer --workers"
+        )
     if mpi.name == "MPICH":
         return Command([mpi.mpirun, "-f", str(hosts), "-n", str(count), *python], env)
     # Open MPI carries OMPI_* to the other hosts by itself; the rest must be named.
-    carried = [part for name in (*env, "PARLAB_RUN", "PYTHONPATH") if not name.startswith(("OMPI_", "PRTE_")) for part in ("-x", name)]
-    return Command([mpi.mpirun, "--hostfile", str(hosts), "--bind-to", "core", *carried, "-n", str(count), *python], env)
+    carried = [
+        part
+        for name in (*env, "PARLAB_RUN", "PYTHONPATH")
+        if not name.startswith(("OMPI_", "PRTE_"))
+        for part in ("-x", name)
+    ]
+    return Command(
+        [mpi.mpirun, "--hostfile", str(hosts), "--bind-to", "core", *carried, "-n", str(count), *python], env
+    )

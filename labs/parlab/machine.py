@@ -67,7 +67,9 @@ def _processor() -> dict[str, Any]:
     walk(json.loads(lines)["lscpu"])
     names = {"Model name": "cpu", "Socket(s)": "sockets", "Core(s) per socket": "cores_per_socket"}
     names |= {"Thread(s) per core": "threads_per_core", "Hypervisor vendor": "hypervisor"}
-    return {key: int(told[field]) if told[field].isdigit() else told[field] for field, key in names.items() if field in told}
+    return {
+        key: int(told[field]) if told[field].isdigit() else told[field] for field, key in names.items() if field in told
+    }
 
 
 def _caches() -> dict[str, str]:

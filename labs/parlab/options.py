@@ -20,7 +20,9 @@ class Budget:
     every: int
 
 
-BUDGETS = {b.name: b for b in (Budget("smoke", 0.004, 2.0, 6), Budget("quick", 0.06, 20.0, 2), Budget("full", 1.0, 600.0, 1))}
+BUDGETS = {
+    b.name: b for b in (Budget("smoke", 0.004, 2.0, 6), Budget("quick", 0.06, 20.0, 2), Budget("full", 1.0, 600.0, 1))
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,10 +36,26 @@ class Parser(argparse.ArgumentParser):
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add what a run can be asked for."""
-    parser.add_argument("--workers", type=workers, metavar="1,2,4", help="numbers of ranks or threads to measure (default: 1, 2, 4 ... all cores)")
-    parser.add_argument("--budget", choices=list(BUDGETS), default="quick", help="smoke: does it work; quick: 20 s a lab; full: every size, tight intervals")
+    parser.add_argument(
+        "--workers",
+        type=workers,
+        metavar="1,2,4",
+        help="numbers of ranks or threads to measure (default: 1, 2, 4 ... all cores)",
+    )
+    parser.add_argument(
+        "--budget",
+        choices=list(BUDGETS),
+        default="quick",
+        help="smoke: does it work; quick: 20 s a lab; full: every size, tight intervals",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records (default: results/TIME)")
-    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of the inputs and of the order of the cases (default: 0)")
+    parser.add_argument(
+        "--seed",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="seed of the inputs and of the order of the cases (default: 0)",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
@@ -69,4 +87,4 @@ def size(text: str) -> int:
     match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)", text)
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 64 KiB")
-    return int(match[1]) * 1024 ** ["B", "KiB", "MiB", "GiB"].index(match[2])
+    return int(match[1]) << 10 * ["B", "KiB", "MiB", "GiB"].index(match[2])

@@ -23,7 +23,14 @@ class Outcome:
     output: str
 
 
-def run(command: Command, *, limit: float, log: Path, watch: Callable[[], None] = lambda: None, on_timeout: Callable[[], None] = lambda: None) -> Outcome:
+def run(
+    command: Command,
+    *,
+    limit: float,
+    log: Path,
+    watch: Callable[[], None] = lambda: None,
+    on_timeout: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Run a command for at most `limit` seconds; its output goes to `log`, `watch` is called some 20 times a second.
 
     on_timeout is called before the processes are ended, so that it can ask them where they wait. When the caller is interrupted the
@@ -31,7 +38,12 @@ def run(command: Command, *, limit: float, log: Path, watch: Callable[[], None] 
     """
     with log.open("w+b") as output:
         child = subprocess.Popen(
-            command.argv, env={**os.environ, **command.env}, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command.argv,
+            env={**os.environ, **command.env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
         end = time.monotonic() + limit
         timed_out = False

@@ -34,7 +34,7 @@ def curve(world: MPI.Intracomm, sizes: Iterable[int]) -> Iterator[MPI.Intracomm]
     """Yield on each rank the communicators that it belongs to, one for each size; the ranks that sit out sleep, they do not spin."""
     for size in sizes:
         part = world.Split(0 if world.rank < size else MPI.UNDEFINED)
-        if part != MPI.COMM_NULL:
+        if isinstance(part, MPI.Intracomm) and part != MPI.COMM_NULL:
             yield part
             part.Free()
         sleep_until_all(world)

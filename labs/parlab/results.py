@@ -17,7 +17,7 @@ from parlab.stats import Interval, Verdict
 VERSION = 1
 FILE = "results.jsonl"
 
-Case = dict[str, str | int | float]
+Case = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Run:
 
 
 class Writer:
-    """Appends records to DIR/results.jsonl. Opening it for a new run writes the header; `attach` adds to a running one."""
+    """Appends records to DIR/results.jsonl. `begin` starts a new run."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
@@ -125,7 +125,9 @@ class Writer:
         except FileExistsError:
             raise BadRequest(f"{self.path.parent} already holds a run: name another folder for --out") from None
         except OSError as error:
-            raise BadRequest(f"cannot write to {self.path.parent}: {error.strerror}; name another folder for --out") from None
+            raise BadRequest(
+                f"cannot write to {self.path.parent}: {error.strerror}; name another folder for --out"
+            ) from None
         self._append({"run": dict(header)})
 
     def write(self, record: Record) -> None:
@@ -164,27 +166,31 @@ def read(directory: Path) -> Run:
             fields = json.loads(line)
             version = fields.pop("v")
             if version > VERSION:
-                raise BadRequest(f"{path} was written by a newer parlab (records v{version}, this one reads v{VERSION}): update parlab")
+                raise BadRequest(
+                    f"{path} was written by a newer parlab (records v{version}, this one reads v{VERSION}): update parlab"
+                )
             if "run" in fields:
                 header = fields["run"]
             else:
                 records.append(_record(fields))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
             if number < len(lines):
-                raise BadRequest(f"{path}, line {number}, is not a parlab record: restore the file or run the lab again") from None
+                raise BadRequest(
+                    f"{path}, line {number}, is not a parlab record: restore the file or run the lab again"
+                ) from None
             note = f"{path}: the last line is cut (a run was ended while it wrote); the {len(records)} records before it are read"
     if not header:
         raise BadRequest(f"{path} has no run header: it is not a parlab results file")
     return Run(header, records, note)
 
 
-def measured(records: Iterable[Record], workers: int | None = None, **case: str | int | float) -> list[Measurement]:
+def measured(records: Iterable[Record], workers: int | None = None, /, **case: str | int | float) -> list[Measurement]:
     """Pick the measurements whose case has these parameters, on this number of workers where one is named."""
     found = (r for r in records if isinstance(r, Measurement) and workers in (None, r.workers))
     return [r for r in found if case.items() <= r.case.items()]
 
 
-def compared(records: Iterable[Record], workers: int | None = None, **case: str | int | float) -> list[Comparison]:
+def compared(records: Iterable[Record], workers: int | None = None, /, **case: str | int | float) -> list[Comparison]:
     """Pick the comparisons of which the first case has these parameters, on this number of workers where one is named."""
     found = (r for r in records if isinstance(r, Comparison) and workers in (None, r.workers))
     return [r for r in found if case.items() <= r.faster.items()]
@@ -196,22 +202,32 @@ def all_say(comparisons: Iterable[Comparison], wanted: Verdict) -> bool | None:
     return None if not said or "cannot tell" in said else said == {wanted}
 
 
+KINDS: dict[str, type[Record]] = {  # by the one field that no other kind has
+    "samples": Measurement,
+    "ratio": Comparison,
+    "sentence": Conclusion,
+    "skipped": Skip,
+    "fault": Fault,
+    "noise_after": Noise,
+}
+
+
 def _record(fields: dict[str, Any]) -> Record:
-    """Tell the kind of a record by the one field that only it has."""
-    for key, kind in {"samples": Measurement, "ratio": Comparison, "sentence": Conclusion, "skipped": Skip, "fault": Fault, "noise_after": Noise}.items():
-        if key in fields:
-            for name in ("seconds", "ratio"):
-                if name in fields:
-                    fields[name] = Interval(**{k: _infinite(k, v) for k, v in fields[name].items()})
-            for name in ("bound", "prediction"):
-                if fields.get(name):
-                    fields[name] = Limit(**fields[name])
-            return kind(**fields)  # type: ignore[no-any-return, operator]
-    raise ValueError("no known kind of record")
+    kind = next(kind for key, kind in KINDS.items() if key in fields)
+    for name in ("seconds", "ratio"):
+        if name in fields:
+            fields[name] = _interval(**fields[name])
+    for name in ("bound", "prediction"):
+        if fields.get(name):
+            fields[name] = Limit(**fields[name])
+    return kind(**fields)
 
 
-def _infinite(side: str, value: float | None) -> float:
-    return value if value is not None else {"low": -math.inf, "high": math.inf}.get(side, math.nan)
+def _interval(median: float | None, low: float | None, high: float | None, n: int) -> Interval:
+    """Read null as it was written: no median, or no bound on a side."""
+    return Interval(
+        math.nan if median is None else median, -math.inf if low is None else low, math.inf if high is None else high, n
+    )
 
 
 def _rounded(value: Any) -> Any:

@@ -26,7 +26,9 @@ def run(options: argparse.Namespace) -> int:
         return DONE
     out = options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")
     missing = {lab.id: lab.missing() for lab in chosen}
-    commands = {lab.id: [] if missing[lab.id] else launches(lab, options, out) for lab in chosen}  # refused before anything is written
+    commands = {
+        lab.id: [] if missing[lab.id] else launches(lab, options, out) for lab in chosen
+    }  # refused before anything is written
     if options.dry_run:
         for lab in chosen:
             print("\n".join([c.line() for c in commands[lab.id]] or [f"# {lab.id}: skipped: {missing[lab.id]}"]))
@@ -45,7 +47,12 @@ def run(options: argparse.Namespace) -> int:
             table.show_lab(lab, results.read(out))
     finally:
         header.end(writer)
-        table.ending(results.read(out), writer.path)
+        run_so_far = results.read(out)
+        table.ending(run_so_far, writer.path)
+    if options.budget != "smoke":
+        from parlab.plots import draw_all
+
+        print("\n".join(f"picture: {path}" for path in draw_all(run_so_far, out)))
     return TIMED_OUT if TIMED_OUT in statuses else max(statuses)
 
 
@@ -57,14 +64,18 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
     wanted = lab.wanted(options.workers or doubling(max(4, cores())))
     parts = [part for part in ([p for p in wanted if p <= cores()], [p for p in wanted if p > cores()]) if part]
     if not parts:
-        raise BadRequest(f"{lab.id} runs on {' or '.join(map(str, lab.workers))} workers: name them in --workers, or leave it out")
+        raise BadRequest(
+            f"{lab.id} runs on {' or '.join(map(str, lab.workers))} workers: name them in --workers, or leave it out"
+        )
     return list(_commands(lab, options, out, parts))
 
 
 def _commands(lab: Lab, options: argparse.Namespace, out: Path, parts: list[list[int]]) -> Iterator[Command]:
     for i, part in enumerate(parts):
         asked = ["--workers", ",".join(map(str, part)), "--budget", options.budget, "--seed", str(options.seed)]
-        command = ranks(part[-1], [str(lab.script), *asked, *(["--debug"] if options.debug else [])], hosts=options.hosts)
+        command = ranks(
+            part[-1], [str(lab.script), *asked, *(["--debug"] if options.debug else [])], hosts=options.hosts
+        )
         more = {MORE: "1"} if i + 1 < len(parts) else {}
         yield Command(command.argv, command.env | {RUNNING: str(out.resolve())} | more)
 

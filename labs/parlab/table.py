@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -15,8 +16,11 @@ from parlab.header import noise_words
 from parlab.launch import Command
 from parlab.results import Case, Comparison, Conclusion, Fault, Measurement, Noise, Run, Skip
 from parlab.scaling import efficiency, karp_flatt, law, speed_up
+from parlab.stats import Verdict
 
 console = Console(width=None if Console().is_terminal else 140, highlight=False)
+
+Says = dict[tuple[str, int], Verdict]  # by case and number of workers
 
 MOST_COLUMNS = 8
 MARKS = {"faster": "[green]▲[/]", "slower": "[red]▼[/]", "same": "=", "cannot tell": "?"}
@@ -78,35 +82,60 @@ def show_lab(lab: Lab, run: Run) -> None:
             console.print(f"  {mark}: {r.sentence}")
 
 
-def sweep(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str]) -> None:
+def sweep(lab: Lab, measured: list[Measurement], says: Says) -> None:
     """One table for each group of equal parameters: a row for each number of workers and case, a column for each size."""
     for title, group in _groups(measured, {lab.columns, "bytes"}).items():
         shown = [m for m in group if not str(m.case[lab.columns]).endswith(AGAIN)]
         sizes = sorted({int(m.case.get("bytes", 0)) for m in shown})
-        sizes = sizes[:: -(-len(sizes) // MOST_COLUMNS)]  # a longer sweep is thinned out here; the records hold all of it
+        sizes = sizes[
+            :: -(-len(sizes) // MOST_COLUMNS)
+        ]  # a longer sweep is thinned out here; the records hold all of it
         table = _table(title)
-        for heading, side in ((group[0].kind, "right"), (lab.columns, "left"), *((units.nbytes(size), "right") for size in sizes)):
+        for heading, side in (
+            (group[0].kind, "right"),
+            (lab.columns, "left"),
+            *((units.nbytes(size), "right") for size in sizes),
+        ):
             table.add_column(heading, justify="left" if side == "left" else "right", no_wrap=True)
         cells = {(m.workers, str(m.case[lab.columns]), int(m.case.get("bytes", 0))): m for m in shown}
         for workers, name in dict.fromkeys((workers, name) for workers, name, _ in cells):
             row = [cells.get((workers, name, size)) for size in sizes]
-            least = [min((m.seconds.median for (w, _, s), m in cells.items() if (w, s) == (workers, size) and m.verified), default=0.0) for size in sizes]
+            least = [
+                min(
+                    (m.seconds.median for (w, _, s), m in cells.items() if (w, s) == (workers, size) and m.verified),
+                    default=0.0,
+                )
+                for size in sizes
+            ]
             table.add_row(str(workers), name, *(_cell(m, best, says) for m, best in zip(row, least, strict=True)))
             if any(m and m.prediction for m in row):
                 guesses = (units.seconds(m.prediction.seconds) + "     " if m and m.prediction else "" for m in row)
                 table.add_row("", "  predicted", *guesses, style="dim")
         console.print(table)
-    console.print("  median ± half the 95 % interval; ▲ faster, ▼ slower, = same as the reference, ? cannot tell; bold: least", style="dim")
+    console.print(
+        "  median ± half the 95 % interval; ▲ faster, ▼ slower, = same as the reference, ? cannot tell; bold: least",
+        style="dim",
+    )
 
 
-def scaling(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], str]) -> None:
+def scaling(lab: Lab, measured: list[Measurement], says: Says) -> None:
     """One table for each problem: a row for each case and number of workers, against the best serial program; then the law."""
     for title, group in _groups(measured, {lab.columns}).items():
         group = [m for m in group if m.verified]  # the bound itself shows in the column that it bounds
         serial = next(m for m in group if m.case[lab.columns] == "serial")
         weak = serial.case.get("scaling") == "weak"
         table = _table(title)
-        for column in (lab.columns, serial.kind, "time", "speed-up", "efficiency", "serial part e", "of bound", "rate", "imbalance"):
+        for column in (
+            lab.columns,
+            serial.kind,
+            "time",
+            "speed-up",
+            "efficiency",
+            "serial part e",
+            "of bound",
+            "rate",
+            "imbalance",
+        ):
             table.add_column(column, justify="left" if column == lab.columns else "right")
         told = []
         for name in dict.fromkeys(str(m.case[lab.columns]) for m in group):
@@ -114,30 +143,45 @@ def scaling(lab: Lab, measured: list[Measurement], says: dict[tuple[str, int], s
             for m in rows:
                 table.add_row(*_scaling_row(name, m, serial, weak, says))
             points = {m.workers: m.samples for m in rows if not m.how["oversubscribed"]}
-            if name != "serial" and len(points) > 2:  # with two points Karp and Flatt's e, in the table, is all there is to say
+            if (
+                name != "serial" and len(points) > 2
+            ):  # with two points Karp and Flatt's e, in the table, is all there is to say
                 told.append(f"  {name}: {law(points, serial.samples, weak).words}")
         console.print(table)
         if told:
             console.print("\n".join(told), style="dim")
     bounds = {m.bound.name for m in measured if m.bound}
-    console.print(f"  * more ranks than cores; bound: {', '.join(bounds)}; ▲ faster, ▼ slower, = same, ? cannot tell", style="dim")
+    console.print(
+        f"  * more ranks than cores; bound: {', '.join(bounds)}; ▲ faster, ▼ slower, = same, ? cannot tell", style="dim"
+    )
 
 
-def _scaling_row(name: str, m: Measurement, serial: Measurement, weak: bool, says: dict[tuple[str, int], str]) -> list[str]:
-    s = speed_up(serial.samples, m.samples)
-    s = s.map(lambda x: x * m.workers) if weak else s
+def _scaling_row(name: str, m: Measurement, serial: Measurement, weak: bool, says: Says) -> list[str]:
+    s = speed_up(np.array(serial.samples) * (m.workers if weak else 1), m.samples)
     e = units.span(karp_flatt(s, m.workers)) if m.workers > 1 and not m.how["oversubscribed"] else ""
     share = f"{m.bound.seconds / m.seconds.median:.0%}" if m.bound else ""
     done = next(((amount, {"bytes": "B", "flops": "Flop"}.get(what, what)) for what, amount in m.work.items()), None)
     rate = units.rate(*done, m.seconds.median) if done else ""
     imbalance = f"{m.facts['imbalance']:.2f}" if "imbalance" in m.facts else ""
     crowded = "*" if m.how["oversubscribed"] else ""
-    mark = MARKS.get(says.get((_key(m.case), m.workers), ""), "")
-    return [name, f"{m.workers}{crowded}", f"{units.interval(m.seconds)} {mark}", units.span(s), units.span(efficiency(s, m.workers)), e, share, rate, imbalance]
+    mark = _mark(m, says)
+    return [
+        name,
+        f"{m.workers}{crowded}",
+        f"{units.interval(m.seconds)} {mark}",
+        units.span(s),
+        units.span(efficiency(s, m.workers)),
+        e,
+        share,
+        rate,
+        imbalance,
+    ]
 
 
 def _table(title: str) -> Table:
-    return Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+    return Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1)
+    )
 
 
 def _groups(measured: list[Measurement], without: set[str]) -> dict[str, list[Measurement]]:
@@ -148,11 +192,16 @@ def _groups(measured: list[Measurement], without: set[str]) -> dict[str, list[Me
     return groups
 
 
-def _cell(m: Measurement | None, best: float, says: dict[tuple[str, int], str]) -> str:
+def _cell(m: Measurement | None, best: float, says: Says) -> str:
     if m is None:
         return ""
-    text = f"{units.interval(m.seconds)} {MARKS.get(says.get((_key(m.case), m.workers), ''), ' ')}"
+    text = f"{units.interval(m.seconds)} {_mark(m, says) or ' '}"
     return f"[bold]{text}[/]" if m.verified and m.seconds.median == best else text if m.verified else f"[dim]{text}[/]"
+
+
+def _mark(m: Measurement, says: Says) -> str:
+    verdict = says.get((_key(m.case), m.workers))
+    return MARKS[verdict] if verdict else ""
 
 
 def _key(case: Case) -> str:

@@ -13,12 +13,16 @@ def seconds(value: float) -> str:
 
 def interval(value: Interval) -> str:
     """Write a time with half the width of its interval, in per cent of the median."""
-    return f"{seconds(value.median)} ±{value.half_width_relative:.0%}" if value.half_width_relative < 10 else f"{seconds(value.median)} ±?"
+    return (
+        f"{seconds(value.median)} ±{value.half_width_relative:.0%}"
+        if value.half_width_relative < 10
+        else f"{seconds(value.median)} ±?"
+    )
 
 
 def span(value: Interval, digits: int = 2) -> str:
     """Write a number without a unit with its interval."""
-    if not (-1e300 < value.low and value.high < 1e300):
+    if not (value.low > -1e300 and value.high < 1e300):
         return f"{value.median:.{digits}f} [?]"
     return f"{value.median:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
 

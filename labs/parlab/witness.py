@@ -32,15 +32,18 @@ def testify(directory: Path, rank: int) -> None:
 
 def say(directory: Path, rank: int, words: str) -> None:
     """Add a line to this rank's file: DONE, or what went wrong, after FOR_ALL where rank 0 speaks for all."""
-    with contextlib.suppress(OSError), _path(directory, rank).open("a") as file:  # on a full disk the log has the words too
+    with (
+        contextlib.suppress(OSError),
+        _path(directory, rank).open("a") as file,
+    ):  # on a full disk the log has the words too
         file.write(words + "\n")
 
 
 def last_words(error: BaseException) -> str:
     """Describe an exception in one line: what it is and where in the program it was raised."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "parlab" not in Path(f.filename).parts[-2:-1]] or traceback.extract_tb(
-        error.__traceback__
-    )
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if "parlab" not in Path(f.filename).parts[-2:-1]
+    ] or traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     if isinstance(error, SystemExit):
         return f"left by sys.exit({error.code!r}) while the others still worked{where}"
