@@ -13,12 +13,15 @@ from mpi4py import MPI
 
 from parlab.bench import Bench, Case, lab
 from parlab.hockney import fit_hockney, fit_line, fit_segments, held_out_error
-from parlab.mpi.c_rung import CLoop
-from parlab.mpi.ladder import LADDER, Rung, Windowed
+from parlab.mpi.c_rung import CLoop, build
+from parlab.mpi.ladder import LADDER
+from parlab.mpi.message_rungs import Windowed
+from parlab.mpi.rung import Rung
 from parlab.results import Record, all_say, compared, measured
 from parlab.units import nbytes as size
 from parlab.units import rate, seconds, span
 
+ONE_RUN = 256 << 10  # bytes each way in one run of a ping-pong, 50 round trips at most
 IN_FLIGHT = 64  # messages, as in the OSU benchmarks' bandwidth test
 MOST_IN_FLIGHT = 16 << 20  # bytes: with long messages fewer are needed to fill the way
 
@@ -31,7 +34,7 @@ def main(bench: Bench) -> None:
         loops = compiled(bench)
         for nbytes in sorted({*some, *every}):
             rungs = LADDER if nbytes in some else {"buffer": LADDER["buffer"]}
-            climb(bench, comm, nbytes, rungs | loops)
+            climb(bench, comm, nbytes, rungs | (loops if nbytes else {}))
         for nbytes in some:
             flood(bench, comm, nbytes)
     bench.conclude(judge)
@@ -41,8 +44,6 @@ def compiled(bench: Bench) -> dict[str, type[Rung]]:
     """Return the rungs outside of Python that this machine can build; the others are recorded as skipped."""
     found: dict[str, type[Rung]] = {}
     try:
-        from parlab.mpi.c_rung import build
-
         build()
         found["C"] = CLoop
     except (FileNotFoundError, RuntimeError) as error:
@@ -59,15 +60,21 @@ def compiled(bench: Bench) -> dict[str, type[Rung]]:
 def climb(bench: Bench, comm: MPI.Intracomm, nbytes: int, rungs: dict[str, type[Rung]]) -> None:
     """Race the rungs at one size."""
     open_rungs = {name: make(comm, nbytes) for name, make in rungs.items()}
+    rounds = int(
+        np.clip(ONE_RUN // max(1, nbytes), 1, 50)
+    )  # the same in Python and in C, so that the caches are as hot
     cases = {}
     for name, rung in open_rungs.items():
         rung.outgoing[:] = bench.random(nbytes) * 100
-        rounds = (
-            max(1, min(100, (1 << 20) // max(1, nbytes))) if name in ("C", "njit") else 1
-        )  # the loop itself is compiled
-        run = partial(rung, rounds) if rounds > 1 else rung
         work = {"bytes": nbytes}
-        cases[name] = Case(run, arrives(comm, rung), [rung.incoming], [rung.outgoing], units=2 * rounds, work=work)
+        cases[name] = Case(
+            partial(rung.repeat, rounds),
+            arrives(comm, rung),
+            [rung.incoming],
+            [rung.outgoing],
+            units=2 * rounds,
+            work=work,
+        )
     bench.contrast(comm, {"pattern": "ping-pong", "bytes": nbytes}, "rung", cases, against="buffer")
     for rung in open_rungs.values():
         rung.free()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from parlab.mpi.rung import Rung
+from parlab.mpi.rung import Loop
 
 SOURCE = Path(__file__).with_name("pingpong.c")
 
@@ -51,14 +51,14 @@ def build() -> CDLL:
         return CDLL(str(target))  # it stays loaded when its file is gone
 
 
-class CLoop(Rung):
+class CLoop(Loop):
     """All rounds of a call happen in C: Python's own time is paid once."""
 
     def _setup(self) -> None:
         self.loop = build().pingpong
         self.loop.argtypes = [c_void_p, c_int, c_void_p, c_void_p, c_int, c_int]
 
-    def __call__(self, rounds: int = 1) -> None:
+    def repeat(self, rounds: int) -> None:
         """Make `rounds` round trips, all with the same bytes."""
         arrays = self.outgoing.ctypes.data, self.incoming.ctypes.data
         error = self.loop(MPI._addressof(self.pair), self.first, *arrays, self.nbytes, rounds)

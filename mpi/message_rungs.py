@@ -20,16 +20,23 @@ class Pickled(Rung):
 
 
 class Buffered(Rung):
-    """The library reads and writes the arrays themselves."""
+    """The library reads and writes the arrays themselves; buffer, count and type are spelled out once.
+
+    Given the array alone, mpi4py works them out in every call, which costs about 0.1 us each time.
+    """
+
+    def _setup(self) -> None:
+        self.out = [memoryview(self.outgoing), self.nbytes, MPI.BYTE]
+        self.into = [memoryview(self.incoming), self.nbytes, MPI.BYTE]
 
     def __call__(self) -> None:
         """Two messages, the arrays' own bytes."""
         if self.first:
-            self.pair.Send(self.outgoing, self.peer)
-            self.pair.Recv(self.incoming, self.peer)
+            self.pair.Send(self.out, self.peer)
+            self.pair.Recv(self.into, self.peer)
         else:
-            self.pair.Recv(self.incoming, self.peer)
-            self.pair.Send(self.outgoing, self.peer)
+            self.pair.Recv(self.into, self.peer)
+            self.pair.Send(self.out, self.peer)
 
 
 class Persistent(Rung):

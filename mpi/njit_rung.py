@@ -9,7 +9,7 @@ from mpi4py import MPI
 from numba import njit
 from numba_mpi import recv, send
 
-from parlab.mpi.rung import Rung
+from parlab.mpi.rung import Loop
 
 TAG = 271  # numba-mpi knows COMM_WORLD alone: a tag that nobody else uses keeps the messages apart
 
@@ -27,7 +27,7 @@ def _pingpong(first: bool, peer: int, outgoing: Any, incoming: Any, rounds: int)
     return error
 
 
-class NjitLoop(Rung):
+class NjitLoop(Loop):
     """All rounds of a call happen in compiled code: Python's own time is paid once.
 
     nbytes is 1 at least: numba-mpi looks at the first element.
@@ -39,9 +39,9 @@ class NjitLoop(Rung):
         pair.Free()
         world.Free()
         self.loop: Any = njit(_pingpong)
-        self(0)  # compiles
+        self.repeat(0)  # compiles
 
-    def __call__(self, rounds: int = 1) -> None:
+    def repeat(self, rounds: int) -> None:
         """Make `rounds` round trips, all with the same bytes."""
         error = self.loop(self.first, self.peer, self.outgoing, self.incoming, rounds)
         if error != MPI.SUCCESS:

@@ -1,7 +1,7 @@
 """The operations of a reduction: how two arrays combine, and whether the order of the ranks matters."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from mpi4py import MPI

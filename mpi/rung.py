@@ -24,7 +24,7 @@ class Rung:
         self.nbytes = nbytes
         self.outgoing: Array = np.zeros(nbytes, np.uint8)
         self.incoming: Array = np.zeros(nbytes, np.uint8)
-        self.pair = comm.Split(0 if comm.rank < 2 else MPI.UNDEFINED)
+        self.pair = MPI.Intracomm(comm.Split(0 if comm.rank < 2 else MPI.UNDEFINED))
         if self.pair != MPI.COMM_NULL:
             self.first, self.peer = self.pair.rank == 0, 1 - self.pair.rank
             self._setup()
@@ -35,6 +35,11 @@ class Rung:
     def __call__(self) -> None:
         """Make one round trip."""
         raise NotImplementedError
+
+    def repeat(self, rounds: int) -> None:
+        """Make `rounds` round trips, all with the same bytes."""
+        for _ in range(rounds):
+            self()
 
     def _teardown(self) -> None:
         """Undo setup."""
@@ -53,3 +58,15 @@ class Rung:
     ) -> None:
         if error is None:  # free is collective: a rank that fails must not wait in it for the other
             self.free()
+
+
+class Loop(Rung):
+    """A rung whose rounds all happen in compiled code: Python's own time is paid once."""
+
+    def __call__(self) -> None:
+        """Make one round trip."""
+        self.repeat(1)
+
+    def repeat(self, rounds: int) -> None:
+        """Make `rounds` round trips, all with the same bytes."""
+        raise NotImplementedError

@@ -124,7 +124,7 @@ class SharedMemory(Rung):
         self.window.Lock_all()
         mine, theirs = (self.window.Shared_query(rank)[0] for rank in (self.pair.rank, self.peer))
         self.incoming, self.target = (np.frombuffer(part, np.uint8)[LINE:][: self.nbytes] for part in (mine, theirs))
-        self.my_flag, self.their_flag = (part[:8].cast("q") for part in map(memoryview, (mine, theirs)))
+        self.my_flag, self.their_flag = (memoryview(part)[:8].cast("q") for part in (mine, theirs))
         self.my_flag[0] = self.calls = 0
         self.pair.Barrier()
 

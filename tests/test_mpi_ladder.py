@@ -82,10 +82,10 @@ def test_payloads_arrive_in_c_and_the_rounds_are_counted() -> None:
         play(comm, CLoop(comm, nbytes))
     with CLoop(comm, 8) as c:
         if comm.rank == 0:
-            c(10)
+            c.repeat(10)
         elif comm.rank == 1:
             for _ in range(2):  # 10 rounds here are 5 and 5 there
-                c(5)
+                c.repeat(5)
 
 
 @pytest.mark.ranks(3)

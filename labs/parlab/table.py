@@ -1,7 +1,7 @@
 """The terminal: heading, progress, a table for each lab, its conclusions. Everything shown is read from records."""
 
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,10 +86,13 @@ def sweep(lab: Lab, measured: list[Measurement], says: Says) -> None:
     """One table for each group of equal parameters: a row for each number of workers and case, a column for each size."""
     for title, group in _groups(measured, {lab.columns, "bytes"}).items():
         shown = [m for m in group if not str(m.case[lab.columns]).endswith(AGAIN)]
-        sizes = sorted({int(m.case.get("bytes", 0)) for m in shown})
-        sizes = sizes[
-            :: -(-len(sizes) // MOST_COLUMNS)
-        ]  # a longer sweep is thinned out here; the records hold all of it
+        cases = Counter(int(m.case.get("bytes", 0)) for m in shown)
+        sizes = sorted(cases)
+        if (
+            len(sizes) > MOST_COLUMNS
+        ):  # a long sweep is thinned out here, to the sizes with most cases; the records hold all of it
+            sizes = [size for size in sizes if cases[size] == max(cases.values())]
+            sizes = sizes[:: -(-len(sizes) // MOST_COLUMNS)]
         table = _table(title)
         for heading, side in (
             (group[0].kind, "right"),
