@@ -32,6 +32,7 @@ from parlab.units import nbytes as size
 from parlab.units import span
 
 MOST_BYTES = 64 << 20  # for one vector of blocks: with many ranks the largest blocks are left out
+BLOCKS = {"scatter", "gather", "allgather", "alltoall"}  # their arrays grow with the number of ranks
 PIECES = 16  # of the computation in the overlap; with Test, one call after each
 
 Model = tuple[Callable[[float], float], float]  # seconds of a message by its bytes; seconds to combine one byte
@@ -41,7 +42,7 @@ def main(bench: Bench) -> None:
     """Contrast every collective on every communicator."""
     for comm in bench.communicators():
         model = building_blocks(bench, comm)
-        for nbytes in bench.sizes("8 B", "4 MiB", steps=2):
+        for nbytes in bench.sizes("8 B", "8 MiB", steps=2):
             contrast(bench, comm, "allreduce", nbytes, model)
         for operation in COLLECTIVES:
             if operation != "allreduce" and comm.size > 1:  # alone there is nobody to talk to
@@ -73,7 +74,7 @@ def building_blocks(bench: Bench, comm: MPI.Intracomm) -> Model:
 
 def contrast(bench: Bench, comm: MPI.Intracomm, operation: str, nbytes: int, model: Model) -> None:
     """Race all ways to do one collective at one size; for blocks, nbytes is the size of one."""
-    if nbytes * comm.size > MOST_BYTES:
+    if operation in BLOCKS and nbytes * comm.size > MOST_BYTES:
         return
     given = problem(operation, comm, bench.random(nbytes // 8))
     usual: dict[str, Any] = {

@@ -21,21 +21,21 @@ from parlab.results import Record, all_say, compared, measured
 from parlab.units import nbytes as size
 from parlab.units import rate, seconds, span
 
+SURVEY = "ping-pong, all sizes in each round"
 ONE_RUN = 256 << 10  # bytes each way in one run of a ping-pong, 50 round trips at most
 IN_FLIGHT = 64  # messages, as in the OSU benchmarks' bandwidth test
 MOST_IN_FLIGHT = 16 << 20  # bytes: with long messages fewer are needed to fill the way
 
 
 def main(bench: Bench) -> None:
-    """Climb the ladder at some sizes, and take `buffer` and C at every power of two."""
+    """Climb the ladder at some sizes, take `buffer` at many for the model, and flood the way for its bandwidth."""
     for comm in bench.communicators(2):
-        some = [0, *bench.sizes("1 B", "4 MiB", steps=2, full="64 MiB")]
-        every = [0, *(1 << k for k in range(23))] if bench.budget.name != "smoke" else some
+        sizes = bench.sizes("1 B", "4 MiB", steps=2, full="64 MiB")
         loops = compiled(bench)
-        for nbytes in sorted({*some, *every}):
-            rungs = LADDER if nbytes in some else {"buffer": LADDER["buffer"]}
-            climb(bench, comm, nbytes, rungs | (loops if nbytes else {}))
-        for nbytes in some:
+        for nbytes in [0, *sizes]:
+            climb(bench, comm, nbytes, LADDER | (loops if nbytes else {}))
+        survey(bench, comm, sizes[-1])
+        for nbytes in [0, *sizes]:
             flood(bench, comm, nbytes)
     bench.conclude(judge)
 
@@ -60,24 +60,28 @@ def compiled(bench: Bench) -> dict[str, type[Rung]]:
 def climb(bench: Bench, comm: MPI.Intracomm, nbytes: int, rungs: dict[str, type[Rung]]) -> None:
     """Race the rungs at one size."""
     open_rungs = {name: make(comm, nbytes) for name, make in rungs.items()}
-    rounds = int(
-        np.clip(ONE_RUN // max(1, nbytes), 1, 50)
-    )  # the same in Python and in C, so that the caches are as hot
-    cases = {}
-    for name, rung in open_rungs.items():
-        rung.outgoing[:] = bench.random(nbytes) * 100
-        work = {"bytes": nbytes}
-        cases[name] = Case(
-            partial(rung.repeat, rounds),
-            arrives(comm, rung),
-            [rung.incoming],
-            [rung.outgoing],
-            units=2 * rounds,
-            work=work,
-        )
+    cases = {name: pingpong(bench, comm, rung) for name, rung in open_rungs.items()}
     bench.contrast(comm, {"pattern": "ping-pong", "bytes": nbytes}, "rung", cases, against="buffer")
     for rung in open_rungs.values():
         rung.free()
+
+
+def survey(bench: Bench, comm: MPI.Intracomm, most: int) -> None:
+    """Time `buffer` at every power of two and half way between, all sizes in the same rounds: the model's data."""
+    sizes = sorted({0, *(1 << k for k in range(most.bit_length())), *(3 << k for k in range(most.bit_length() - 2))})
+    open_rungs = {nbytes: LADDER["buffer"](comm, nbytes) for nbytes in sizes}
+    cases = {nbytes: pingpong(bench, comm, rung) for nbytes, rung in open_rungs.items()}
+    bench.contrast(comm, {"pattern": SURVEY, "rung": "buffer"}, "bytes", cases)
+    for rung in open_rungs.values():
+        rung.free()
+
+
+def pingpong(bench: Bench, comm: MPI.Intracomm, rung: Rung) -> Case:
+    """Make a case of a rung, of as many round trips in Python as in C, so that the caches are as hot; the time is one way."""
+    rung.outgoing[:] = bench.random(rung.nbytes) * 100
+    rounds = int(np.clip(ONE_RUN // max(1, rung.nbytes), 1, 50))
+    run, work = partial(rung.repeat, rounds), {"bytes": rung.nbytes}
+    return Case(run, arrives(comm, rung), [rung.incoming], [rung.outgoing], units=2 * rounds, work=work)
 
 
 def arrives(comm: MPI.Intracomm, rung: Rung) -> Callable[[], str | None]:
@@ -113,7 +117,7 @@ def flood(bench: Bench, comm: MPI.Intracomm, nbytes: int) -> None:
 
 def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     """Fit the model, compare with C, and say what the ladder shows."""
-    points = {int(m.case["bytes"]): m for m in measured(records, pattern="ping-pong", rung="buffer")}
+    points = {int(m.case["bytes"]): m for m in measured(records, pattern=SURVEY)}
     sizes, times = np.array(sorted(points)), np.array([points[n].seconds.median for n in sorted(points)])
     flood = [m for m in measured(records, rung="Isend") if m.case["bytes"]]
     if flood:
@@ -124,11 +128,11 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
             True,
         )
     if len(sizes) >= 12:
-        segments = partial(fit_segments, segments=min(4, len(sizes) // 5))
-        line, many = held_out_error(fit_line, sizes, times), held_out_error(segments, sizes, times)
         fitted = fit_hockney(sizes, times)
+        line = held_out_error(fit_line, sizes, times)
+        many = held_out_error(partial(fit_segments, segments=len(fitted.segments)), sizes, times)
         pieces = ", ".join(
-            f"{seconds(s.alpha)} + n / ({rate(1, 'B', s.beta) if s.beta else 'no limit'})" for s in fitted.segments
+            f"{seconds(s.alpha)} + n / ({rate(1, 'B', s.beta) if s.beta else 'any'})" for s in fitted.segments
         )
         breaks = " and ".join(size(b) for b in fitted.breaks) or "nowhere"
         told = f"Hockney's model: {pieces}; the line breaks after {breaks}; at sizes left out of the fit it misses by "

@@ -244,7 +244,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
     """A small tmpfs where we may mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("mounting a tmpfs needs root")
     try:
         command = [
@@ -262,7 +262,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
             "--out",
             str(disk / "out"),
         ]
-        (disk / "filler").write_bytes(bytes(48 << 10))
+        (disk / "filler").write_bytes(bytes(64 << 10))
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert done.returncode == FAILED
         assert "No space left on device" in done.stdout + done.stderr

@@ -55,7 +55,7 @@ def test_breaks_are_found_in_the_data(truth: Hockney) -> None:
 @pytest.mark.parametrize(
     ("truth", "noise"), [(LINE, 0.01), (LINE, 0.05), (EAGER, 0.01), (EAGER, 0.03), (THREE, 0.01), (THREE, 0.03)]
 )
-def test_held_out_error_chooses_as_many_lines_as_there_are(truth: Hockney, noise: float) -> None:
+def test_as_many_lines_are_chosen_as_there_are(truth: Hockney, noise: float) -> None:
     fits = [fit_hockney(SIZES, noisy(truth, noise, seed)) for seed in SEEDS]
     assert np.mean([len(f.segments) == len(truth.segments) for f in fits]) >= 0.85
     assert np.mean([f.breaks == truth.breaks for f in fits]) >= 0.85
@@ -63,7 +63,11 @@ def test_held_out_error_chooses_as_many_lines_as_there_are(truth: Hockney, noise
 
 @pytest.mark.parametrize("truth", [EAGER, THREE])
 def test_the_chosen_fit_predicts_sizes_it_has_not_seen(truth: Hockney) -> None:
-    errors = [held_out_error(fit_hockney, SIZES, noisy(truth, 0.02, seed)) for seed in SEEDS]
+    """As the lab judges it: the number of lines is chosen on all sizes, the lines are fitted without those judged."""
+    errors = []
+    for seed in SEEDS:
+        t = noisy(truth, 0.02, seed)
+        errors.append(held_out_error(partial(fit_segments, segments=len(fit_hockney(SIZES, t).segments)), SIZES, t))
     assert np.median([e.median for e in errors]) < 0.05
     assert all(e.median <= e.max for e in errors)
     lines = [held_out_error(fit_line, SIZES, noisy(truth, 0.02, seed)) for seed in SEEDS]

@@ -47,7 +47,8 @@ def test_nvidias_cuda_and_all_dependencies_import_from_the_root(way: str, tmp_pa
         "script": [str(script)],
         "pytest": ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_imports.py")],
     }[way]
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)} if way == "-m" else dict(os.environ)
+    path = os.pathsep.join([str(tmp_path), *sys.path[1:]]) if way == "-m" else os.environ.get("PYTHONPATH", "")
+    env = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run([sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

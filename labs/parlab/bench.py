@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -21,7 +21,7 @@ from parlab import results
 from parlab.errors import CheckFailed
 from parlab.measure import Alone, Array, Team, Trials, interleave
 from parlab.options import Budget, Parser, add_run_options, size
-from parlab.stats import paired_ratio, verdict
+from parlab.stats import Interval, paired_ratio, verdict
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -100,24 +100,25 @@ class Bench:
         comm: "MPI.Intracomm | None",
         common: results.Case,
         axis: str,
-        cases: Mapping[str, Case],
+        cases: Mapping[Any, Case],
         *,
         against: str | None = None,
         control: bool = False,
         floor: tuple[str, Case] | None = None,
         computing: bool = False,
         seconds: float = 1.0,
-    ) -> dict[str, Trials]:
+    ) -> dict[Any, Trials]:
         """Check every case, then time them against each other, and record measurements and comparisons.
 
-        common: the parameters that all cases share; `axis` is the parameter in which they differ. against: the case that the others
-        are compared with, and itself too where `control` asks for it. floor: the run that bounds all cases: nothing that does their
-        work can take less than their share of its time. computing: the runs keep their cores busy (no waiting). seconds: scales the
+        common: the parameters that all cases share. axis: the one in which they differ; its values are the keys of `cases`.
+        against: the case that the others are compared with, and itself too where `control` asks for it. floor: the run that
+        bounds all cases: nothing that does their work can take less than their share of its time. computing: the runs keep
+        their cores busy (no waiting). seconds: scales the
         time budget. Raises CheckFailed on all ranks when any rank saw a wrong result. Returns the trials, the same on all ranks.
         """
         team = self._team(comm)
         workers = comm.size if comm is not None else 1
-        listed = dict(cases)
+        listed: dict[Any, Case] = dict(cases)
         if against and control:
             listed[against + AGAIN] = cases[against]
         if floor:
@@ -136,22 +137,16 @@ class Bench:
         )
         self._verify(cases, team)
         if self.first:
+            bound = floor and (floor[0], trials[floor[0]].seconds.median)
             for name, case in listed.items():
-                bound = None
-                if floor and case.share is not None:
-                    bound = results.Limit(floor[0], case.share * trials[floor[0]].seconds.median)
                 self._measured({**common, axis: name}, case, trials[name], workers, bound)
-            for name in [n for n in listed if against and n != against and not (floor and n == floor[0])]:
-                assert against
-                ratio = paired_ratio(
-                    trials[against].samples / cases[against].units, trials[name].samples / listed[name].units
-                )
-                compared = {**common, axis: name}, {**common, axis: against}
-                self.writer.write(results.Comparison(self.lab, *compared, workers, ratio, verdict(ratio)))
+            for name in listed:
+                if against and name != against and not (floor and name == floor[0]):
+                    ratio = paired_ratio(*(trials[n].samples / listed[n].units for n in (against, name)))
+                    self._compared({**common, axis: name}, {**common, axis: against}, workers, ratio)
             told = ", ".join(f"{key} {value}" for key, value in common.items())
-            print(
-                f"  {time.perf_counter() - self.start:5.1f} s  {workers} workers  {told}", file=sys.stderr, flush=True
-            )
+            seconds_so_far = f"{time.perf_counter() - self.start:5.1f} s"
+            print(f"  {seconds_so_far}  {workers} workers  {told}", file=sys.stderr, flush=True)
         return trials
 
     def skip(self, reason: str) -> None:
@@ -172,7 +167,7 @@ class Bench:
 
         return Ranks(comm)
 
-    def _verify(self, cases: Mapping[str, Case], team: Team) -> None:
+    def _verify(self, cases: Mapping[Any, Case], team: Team) -> None:
         for name, case in cases.items():
             for array in case.poison:
                 array.fill(np.nan if array.dtype.kind in "fc" else POISON)
@@ -183,7 +178,7 @@ class Bench:
                 raise CheckFailed(f"{self.lab}: {name} is wrong on {len(wrong)} workers; worker {rank}: {text}")
 
     def _measured(
-        self, label: results.Case, case: Case, trials: Trials, workers: int, bound: results.Limit | None
+        self, label: results.Case, case: Case, trials: Trials, workers: int, bound: tuple[str, float] | None
     ) -> None:
         how = {
             "batch": trials.batch,
@@ -202,12 +197,15 @@ class Bench:
                 samples=[float(t) / case.units for t in trials.kept],
                 work=dict(case.work),
                 verified=case.check is not None,
-                bound=bound,
+                bound=results.Limit(bound[0], case.share * bound[1]) if bound and case.share is not None else None,
                 prediction=results.Limit(*case.prediction) if case.prediction else None,
                 how=how | {"sync": "barrier" if workers > 1 else "none"},
                 facts=case.facts(),
             )
         )
+
+    def _compared(self, label: results.Case, other: results.Case, workers: int, ratio: Interval) -> None:
+        self.writer.write(results.Comparison(self.lab, label, other, workers, ratio, verdict(ratio)))
 
 
 def _change(arrays: Iterable[Array]) -> None:
