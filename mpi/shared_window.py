@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mpi4py import MPI
 
 from parlab.mpi.buffers import Array, Buffer, edges
+from parlab.mpi.node import crowded
 from parlab.mpi.operation import SUM, Op
 
 PAGE = 4096  # bytes; a rank's part begins on its own page, so that no two ranks share a cache line
@@ -115,7 +116,7 @@ class InWindow(SharedWindow):
 
 
 class Copied(SharedWindow):
-    """The user's arrays are private; they go through the window in chunks of `chunk` bytes at most.
+    """The user's arrays are private; they go through the window in chunks of `chunk` bytes at most, None: chosen.
 
     Two ways, chosen by what they cost for p ranks and a chunk of m bytes:
     sliced      each rank combines its slice: about 2 m loaded from others, two barriers
@@ -123,9 +124,16 @@ class Copied(SharedWindow):
     """
 
     def __init__(
-        self, comm: MPI.Intracomm, shape: tuple[int, ...], dtype: npt.DTypeLike, op: Op = SUM, chunk: int = CHUNK
+        self,
+        comm: MPI.Intracomm,
+        shape: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        op: Op = SUM,
+        chunk: int | None = None,
     ) -> None:
         self.count, element = shape[0], prod(shape[1:]) * np.dtype(dtype).itemsize
+        if chunk is None:  # where ranks share cores, a barrier costs a turn of the scheduler: then one chunk for all
+            chunk = max(CHUNK, self.count * element) if crowded(comm) else CHUNK
         self.step = max(1, min(self.count, chunk // element))  # elements
         nbytes = self.step * element
         if (comm.size - 2) * nbytes <= CHEAP:

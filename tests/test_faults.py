@@ -252,7 +252,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
             "-m",
             "parlab",
             "run",
-            "mpi_farm",
+            "mpi_halo",
             "--workers",
             "2",
             "--budget",

@@ -1,0 +1,166 @@
+"""Every lab end to end on the smoke budget: through the command line and by hand, with its records, tables and pictures."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from parlab import catalogue, launch, plots, results
+from parlab.results import Comparison, Conclusion, Fault, Measurement, measured
+
+LABS = list(catalogue.labs())
+
+
+def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("lab", LABS)
+def test_a_lab_runs_and_its_records_tables_and_picture_are_complete(lab: str, tmp_path: Path) -> None:
+    done = run("-m", "parlab", "run", lab, "--budget", "smoke", "--workers", "1,2,3", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = results.read(tmp_path / "out")
+    records = found.of(lab)
+    assert not [r for r in records if isinstance(r, Fault)]
+    assert [r for r in records if isinstance(r, Conclusion)]
+    assert {m.workers for m in measured(records)} == ({2} if catalogue.labs()[lab].workers else {1, 2, 3})
+    assert all(m.seconds.median > 0 for m in measured(records))
+    assert len([m for m in measured(records) if m.verified]) > len(measured(records)) / 2
+    assert any(isinstance(r, Comparison) for r in records)
+    for said in (r.sentence for r in records if isinstance(r, Conclusion)):
+        assert said.split(":")[0][:20] in done.stdout.replace("\n", " ")
+    picture = plots.draw(catalogue.labs()[lab], found, tmp_path)
+    assert picture is not None
+    assert picture.read_text().count("<path") > 20
+    assert "seconds" not in (tmp_path / "out" / f"{lab}.log").read_text()
+
+
+def test_a_lab_started_by_hand_keeps_a_run_of_its_own_and_shows_it(tmp_path: Path) -> None:
+    command = launch.ranks(3, [str(catalogue.labs()["mpi_farm"].script), "--budget", "smoke", "--out", "mine"])
+    done = subprocess.run(
+        command.argv, env={**os.environ, **command.env}, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mine/results.jsonl" in done.stdout
+    assert done.stdout.count(catalogue.labs()["mpi_farm"].question) == 1  # rank 0 alone speaks
+    found = results.read(tmp_path / "mine")
+    assert {m.workers for m in measured(found.records)} == {1, 2, 3}
+    assert found.header["machine"]["mpi"].startswith(("Open MPI", "MPICH"))
+
+
+def test_a_plain_python_starts_its_own_ranks(tmp_path: Path) -> None:
+    script = str(catalogue.labs()["mpi_farm"].script)
+    done = run(script, "--budget", "smoke", "--workers", "2", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {m.workers for m in measured(results.read(tmp_path / "out").records)} == {1, 2}
+
+
+def test_a_dry_run_prints_command_lines_and_writes_nothing(tmp_path: Path) -> None:
+    done = run("-m", "parlab", "run", "mpi", "--workers", "1,2", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) >= len(LABS)
+    assert all(" -m mpi4py " in line and "PARLAB_RUN=" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_inside_a_slurm_allocation_uses_srun(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text("#!/bin/sh\n")
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    env = {"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8", "SLURM_JOB_NUM_NODES": "2"}
+    env["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    done = run("-m", "parlab", "run", "mpi_farm", "--workers", "1,2,4", "--dry-run", cwd=tmp_path, env=env)
+    assert done.returncode == 0
+    assert " srun --mpi=pm" in done.stdout
+
+
+def test_the_numbers_of_ranks_beyond_the_cores_are_launched_apart(tmp_path: Path) -> None:
+    from parlab.machine import cores
+
+    workers = f"1,{cores()},{cores() + 1}"
+    done = run("-m", "parlab", "run", "mpi_farm", "--workers", workers, "--dry-run", cwd=tmp_path)
+    fits, beyond = done.stdout.splitlines()
+    assert f"-n {cores()} " in fits
+    assert "PARLAB_MORE=1" in fits  # the conclusions are left to the last launch
+    assert f"-n {cores() + 1} " in beyond
+    assert "PARLAB_MORE" not in beyond
+
+
+def test_a_recorded_run_is_shown_again_with_its_pictures(tmp_path: Path) -> None:
+    run("-m", "parlab", "run", "mpi_farm", "--budget", "smoke", "--workers", "1,2", "--out", "results/a", cwd=tmp_path)
+    done = run("-m", "parlab", "report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "speed-up" in done.stdout
+    assert (tmp_path / "results" / "a" / "mpi_farm.svg").stat().st_size > 10_000
+
+
+def test_an_empty_lab_says_hello_before_anything_heavy_is_loaded() -> None:
+    """What a rank imports to time a message: neither SciPy nor Numba, matplotlib, rich, torch."""
+    code = "import sys; sys.path.insert(0, 'labs'); import parlab.bench, parlab.ranks, parlab.by_rank\n"
+    code += "print({'scipy', 'numba', 'matplotlib', 'rich', 'torch', 'PIL'} & set(sys.modules))"
+    done = run("-c", code, cwd=Path(__file__).resolve().parents[1])
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_a_control_that_differs_from_itself_is_told_as_such() -> None:
+    """The headline's control in the judge of mpi_collectives."""
+    import importlib.util
+
+    from parlab.bench import AGAIN
+    from parlab.stats import Interval
+
+    spec = importlib.util.spec_from_file_location("lab_under_test", catalogue.labs()["mpi_collectives"].script)
+    assert spec is not None
+    assert spec.loader is not None
+    lab = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lab)
+    case: results.Case = {"op": "allreduce", "bytes": 1024, "algorithm": "library"}
+    one = Measurement("l", case, 2, "ranks", Interval(1.0, 1.0, 1.0, 24), [1.0], {}, True)
+    unlike = Comparison("l", {**case, "algorithm": "library" + AGAIN}, case, 2, Interval(1.3, 1.2, 1.4, 24), "faster")
+    said = {sentence: holds for sentence, holds in lab.judge([one, unlike]) if "itself" in sentence}
+    assert list(said.values()) == [False]
+
+
+def test_units_read_well() -> None:
+    from parlab import units
+    from parlab.stats import Interval
+
+    assert [units.seconds(t) for t in (2.5, 0.0125, 3.2e-5, 4.5e-8)] == ["2.5 s", "12.5 ms", "32 us", "45 ns"]
+    assert [units.nbytes(n) for n in (0, 100, 2048, 3 << 20)] == ["0 B", "100 B", "2 KiB", "3 MiB"]
+    assert units.rate(2e9, "B", 1.0) == "2 GB/s"
+    assert units.interval(Interval(1.0, 0.9, 1.1, 24)) == "1 s ±10%"
+    assert units.interval(Interval(1.0, float("-inf"), float("inf"), 3)) == "1 s ±?"
+    assert units.span(Interval(1.5, 1.25, 1.75, 24)) == "1.50 [1.25, 1.75]"
+
+
+def test_noise_above_a_tenth_is_marked() -> None:
+    from parlab.header import noise_words
+    from parlab.noise import lost_share
+
+    assert noise_words({"0": 0.02, "1": 0.03}, {"0": 0.01})[1] is False
+    words, loud = noise_words({"0": 0.02}, {"0": 0.4})
+    assert loud
+    assert "NOISY" in words
+    shares = lost_share(0.01)
+    assert len(shares) >= 1
+    assert all(0 <= share < 1 for share in shares.values())
+
+
+def test_the_machine_is_described() -> None:
+    from parlab.machine import facts, one_line
+
+    known = facts()
+    assert known["cores_allowed"] >= 1
+    assert known["memory_bytes"] > 2**28
+    assert "numpy" in known["versions"]
+    assert f"{known['cores_allowed']} cores" in one_line(known)
