@@ -10,7 +10,7 @@ import pytest
 from parlab import launch, process
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
-QUIET = ["-q", "-x", "--no-header", "--no-summary", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
+QUIET = ["-q", "-x", "--no-header", "-rs", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -28,7 +28,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         pytest.fail(f"{n} ranks gave no answer in {limit} s (a deadlock?)\n{ended.output}", pytrace=False)
     passed, skipped = (ended.output.count(f"1 {word}") for word in ("passed", "skipped"))
     if skipped == n:
-        pytest.skip(re.findall(r"Skipped: (.*)", ended.output + "Skipped: by all ranks")[0])
+        pytest.skip(re.findall(r"SKIPPED \[1\] \S+ (.*)", ended.output)[0])
     if ended.status or passed != n:
         pytest.fail(f"{passed} of {n} ranks passed, status {ended.status}\n{ended.output}", pytrace=False)
     return True
