@@ -6,7 +6,7 @@ such a vector at once, for each input must be read and each output written.
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -16,12 +16,13 @@ from mpi4py import MPI
 from parlab.bench import AGAIN, Bench, Case, lab
 from parlab.checks import arrival, equals
 from parlab.hockney import fit_hockney
+from parlab.mpi.buffers import Array
 from parlab.mpi.collectives import COLLECTIVES
 from parlab.mpi.costmodel import Call, predict
 from parlab.mpi.costs import COSTS
 from parlab.mpi.forced import TUNED, forced
 from parlab.mpi.node import one_node
-from parlab.mpi.overlap import allreduce_while
+from parlab.mpi.overlap import compute, compute_while, nonblocking, persistent
 from parlab.mpi.problems import Problem, problem
 from parlab.mpi.shared_window import Copied, InWindow
 from parlab.mpi.two_level import TwoLevel
@@ -133,6 +134,10 @@ def contrast_allreduce(
     p = comm.size
     whole = one_node(comm)
     with ExitStack() as stack:
+        with suppress(NotImplementedError):  # the overlap says that this library has no persistent collectives
+            start, free = persistent(comm, send, recv)
+            stack.callback(free)
+            cases["library persistent"] = Case(lambda: start().Wait(), **usual)
         if not whole or p >= 4:
             levels = stack.enter_context(TwoLevel(comm, send.shape, float, node=2 * comm.rank // p if whole else None))
             cases["two-level (2 virtual nodes)" if whole else "two-level"] = Case(partial(levels, send, recv), **usual)
@@ -158,28 +163,36 @@ def contrast_allreduce(
 
 def overlap(bench: Bench, comm: MPI.Intracomm, nbytes: int) -> None:
     """How much of an all-reduce hides behind a computation that takes as long?"""
-    given = problem("allreduce", comm, bench.random(nbytes // 8))
-    send, recv = given.vectors
+    for form, make in (("non-blocking", nonblocking), ("persistent", persistent)):
+        given = problem("allreduce", comm, bench.random(nbytes // 8))
+        send, recv = given.vectors
+        try:
+            start, free = make(comm, send, recv)
+        except NotImplementedError:
+            bench.skip("persistent collectives: this MPI library does not have them")
+            return
+        usual: dict[str, Any] = {"check": equals(recv, given.expected, comm.size), "poison": [recv]}
+        usual["inputs"] = [send, given.expected]
+        alone = Case(partial(compute_while, start, int, 0, False), **usual)
+        piece = partial(np.sin, *fitting(bench, comm, alone, {"form": form, "bytes": nbytes}))
+        cases = {
+            "communicate": alone,
+            "compute": Case(partial(compute, piece, PIECES)),
+            "both": Case(partial(compute_while, start, piece, PIECES, False), **usual),
+            "both with Test": Case(partial(compute_while, start, piece, PIECES, True), **usual),
+        }
+        bench.contrast(comm, {"op": "overlap", "form": form, "bytes": nbytes}, "algorithm", cases, seconds=0.5)
+        free()
+
+
+def fitting(bench: Bench, comm: MPI.Intracomm, alone: Case, common: CaseLabel) -> tuple[Array, Array]:
+    """Find a block of which PIECES sines take as long as the communication alone; input and output are the same array."""
     block = np.linspace(0, 1, 1024)
-    common: CaseLabel = {"op": "iallreduce", "bytes": nbytes}
-    probe = {"communicate": Case(partial(given.library, comm)), "compute": Case(partial(np.sin, block, block))}
-    alone = bench.contrast(comm, {**common, "op": "iallreduce, parts"}, "algorithm", probe, seconds=0.3)
-    fill = alone["communicate"].seconds.median / alone["compute"].seconds.median / PIECES
+    probe = {"communicate": alone, "compute": Case(partial(np.sin, block, block))}
+    t = bench.contrast(comm, {"op": "overlap's parts", **common}, "algorithm", probe, seconds=0.2)
+    fill = t["communicate"].seconds.median / t["compute"].seconds.median / PIECES
     block = np.linspace(0, 1, max(1, int(fill * len(block))))
-    piece = partial(np.sin, block, block)
-    both = {test: partial(allreduce_while, comm, send, recv, piece, PIECES, test) for test in (False, True)}
-    usual: dict[str, Any] = {
-        "check": equals(recv, given.expected, comm.size),
-        "poison": [recv],
-        "inputs": [send, given.expected],
-    }
-    cases = {
-        "communicate": Case(partial(allreduce_while, comm, send, recv, piece, 0, False), **usual),
-        "compute": Case(lambda: [piece() for _ in range(PIECES)]),
-        "both": Case(both[False], **usual),
-        "both with Test": Case(both[True], **usual),
-    }
-    bench.contrast(comm, common, "algorithm", cases)
+    return block, block
 
 
 def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
@@ -227,19 +240,22 @@ def fastest(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
 
 
 def hidden(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
-    """Say which share of a non-blocking all-reduce hid behind the computation: (communicate + compute - both) / communicate."""
-    for nbytes in sorted({int(m.case["bytes"]) for m in measured(records, p, op="iallreduce")}):
-        t = {str(m.case["algorithm"]): m.seconds for m in measured(records, p, op="iallreduce", bytes=nbytes)}
+    """Say which share of an all-reduce hid behind the computation: (communicate + compute - both) / communicate."""
+    for m in measured(records, p, op="overlap", algorithm="communicate"):
+        group = {key: m.case[key] for key in ("form", "bytes")}
+        t = {str(x.case["algorithm"]): x.seconds for x in measured(records, p, op="overlap", **group)}
         shares = {}
         for name in ("both", "both with Test"):
             middle = (t["communicate"].median + t["compute"].median - t[name].median) / t["communicate"].median
             low = (t["communicate"].low + t["compute"].low - t[name].high) / t["communicate"].high
             high = (t["communicate"].high + t["compute"].high - t[name].low) / t["communicate"].low
             shares[name] = Interval(middle, low, high, t[name].n)
-        told = f"{p} ranks, {size(nbytes)}: hidden share of a non-blocking all-reduce {span(shares['both'])} without Test, "
-        gains = shares["both with Test"]
-        known = True if gains.low > shares["both"].high else False if gains.high < shares["both"].low else None
-        yield f"{told}{span(gains)} with {PIECES} calls of it: Test helps", known
+        without, gains = shares.values()
+        told = (
+            f"{p} ranks, {size(float(group['bytes']))}: of a {group['form']} all-reduce {span(without)} hides behind a "
+        )
+        told += f"computation without Test, {span(gains)} with {PIECES} calls of it: Test helps"
+        yield told, True if gains.low > without.high else False if gains.high < without.low else None
 
 
 if __name__ == "__main__":

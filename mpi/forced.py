@@ -39,6 +39,8 @@ def forced(comm: MPI.Intracomm, operation: str, algorithm: str) -> MPI.Intracomm
     LookupError on every rank if the library is not Open MPI, or has no such algorithm, or does not let us choose:
     before open-mpi/ompi#12593 was solved (4.1.4 is such) start with OMPI_MCA_coll_tuned_use_dynamic_rules=1.
     """
+    if MPI.get_vendor()[0] != "Open MPI":
+        raise LookupError(f"{MPI.get_vendor()[0]} does not let a program choose its algorithms by name")
     try:
         name = TUNED[operation][algorithm]
     except KeyError:

@@ -103,6 +103,7 @@ def test_every_algorithm_of_the_table_can_be_forced() -> None:
             own.Free()
 
 
+@needs_open_mpi
 @pytest.mark.ranks(1)
 def test_what_is_not_there_is_a_lookup_error() -> None:
     for operation, algorithm in (("allreduce", "nonsense"), ("scan", "recursive_doubling"), ("nonsense", "ring")):

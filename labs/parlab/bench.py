@@ -73,6 +73,7 @@ class Bench:
         self.first = world is None or world.rank == 0
         self.writer = results.Writer(out)
         self.start = time.perf_counter()
+        self._skipped: set[str] = set()
 
     def communicators(self, *sizes: int) -> "Iterator[MPI.Intracomm]":
         """Yield the communicators of the scaling curve (or of the given sizes) that this rank belongs to."""
@@ -150,8 +151,9 @@ class Bench:
         return trials
 
     def skip(self, reason: str) -> None:
-        """Record that a part of the lab cannot run here."""
-        if self.first:
+        """Record that a part of the lab cannot run here; the same reason once."""
+        if self.first and reason not in self._skipped:
+            self._skipped.add(reason)
             self.writer.write(results.Skip(self.lab, reason))
 
     def conclude(self, judge: Judge) -> None:

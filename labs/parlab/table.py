@@ -72,7 +72,9 @@ def show_lab(lab: Lab, run: Run) -> None:
     says = {(_key(r.faster), r.workers): r.says for r in records if isinstance(r, Comparison)}
     if measured:
         {"sweep": sweep, "scaling": scaling}[lab.layout](lab, measured, says)
-    for r in records:
+    for r in dict.fromkeys(
+        r for r in records if isinstance(r, Skip | Fault | Conclusion)
+    ):  # two launches may skip the same
         if isinstance(r, Skip):
             console.print(f"  skipped: {r.skipped}", style="yellow")
         elif isinstance(r, Fault):
