@@ -1,8 +1,10 @@
 """The first and the last line of a results file: what was asked, on which machine, and how noisy it was before and after."""
 
 import argparse
+import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from parlab import machine
@@ -13,7 +15,7 @@ from parlab.results import Noise, Writer
 def begin(writer: Writer, options: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:
     """Gather the facts, probe the noise and start the file; `more` is what the caller knows of the machine, e.g. its MPI."""
     header = {
-        "command": sys.argv,
+        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "parlab"), *sys.argv[1:]]),
         "start": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "budget": options.budget,
         "seed": options.seed,
