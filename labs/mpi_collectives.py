@@ -86,6 +86,7 @@ def contrast(bench: Bench, comm: MPI.Intracomm, operation: str, nbytes: int, mod
             *(x for x in [given.expected] if x is not None),
         ],  # linear: they change their signs together
         "work": {"bytes": nbytes},
+        "share": 1.0,  # of the floor, where there is one
     }
     runs: dict[str, Callable[[], object]] = {"library": partial(given.library, comm)}
     runs |= {name: partial(function, comm, *given.arguments) for name, function in COLLECTIVES[operation].items()}

@@ -56,7 +56,7 @@ def _parser() -> Parser:
         "--limit",
         type=float,
         metavar="SECONDS",
-        help="end a launch after this time (default: three budgets and a minute)",
+        help="end a launch after this time (default: a minute, and three budgets for each number of workers)",
     )
     running.add_argument("--dry-run", action="store_true", help="print the command lines and environments, run nothing")
     running.set_defaults(act=_run)

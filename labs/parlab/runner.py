@@ -15,7 +15,7 @@ from parlab.machine import cores
 from parlab.options import BUDGETS, doubling
 
 START_SECONDS = 60  # for interpreters to start and Numba to compile, beside a lab's own time
-SLACK = 3  # how often a lab's own time fits into its limit: a busy machine is slow, a deadlock is for ever
+SLACK = 3  # how often a lab's own time fits into its limit, for each number of workers: a deadlock is for ever
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,11 +81,12 @@ def _commands(lab: Lab, options: argparse.Namespace, out: Path, parts: list[list
 
 
 def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, writer: results.Writer) -> int:
-    limit = options.limit or START_SECONDS + SLACK * BUDGETS[options.budget].lab_seconds
     out = writer.path.parent
     log = out / f"{lab.id}.log"
     for command in commands:
         witness.clear(out)
+        counts = command.argv[command.argv.index("--workers") + 1].count(",") + 1
+        limit = options.limit or START_SECONDS + SLACK * BUDGETS[options.budget].lab_seconds * counts
         with table.progress(lab.id, command, log) as watch:
             ended = process.run(command, limit=limit, log=log, watch=watch, on_timeout=lambda: _ask(out))
         testimony = witness.read(out)
