@@ -55,7 +55,7 @@ def main(bench: Bench) -> None:
             against="block",
             floor=floor,
             computing=True,
-            seconds=5.0,
+            seconds=8.0,
         )
     bench.conclude(judge)
 

@@ -135,7 +135,7 @@ def test_units_read_well() -> None:
     from parlab import units
     from parlab.stats import Interval
 
-    assert [units.seconds(t) for t in (2.5, 0.0125, 3.2e-5, 4.5e-8)] == ["2.5 s", "12.5 ms", "32 us", "45 ns"]
+    assert [units.seconds(t) for t in (2.5, 0.0125, 9.999e-7, 4.5e-8)] == ["2.5 s", "12.5 ms", "1 us", "45 ns"]
     assert [units.nbytes(n) for n in (0, 100, 2048, 3 << 20)] == ["0 B", "100 B", "2 KiB", "3 MiB"]
     assert units.rate(2e9, "B", 1.0) == "2 GB/s"
     assert units.interval(Interval(1.0, 0.9, 1.1, 24)) == "1 s ±10%"

@@ -138,7 +138,7 @@ class Bench:
         )
         self._verify(cases, team)
         if self.first:
-            bound = floor and (floor[0], trials[floor[0]].seconds.median)
+            bound = floor and (floor[0], trials[floor[0]].seconds.median / floor[1].units)
             for name, case in listed.items():
                 self._measured({**common, axis: name}, case, trials[name], workers, bound)
             for name in listed:

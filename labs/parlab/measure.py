@@ -125,8 +125,9 @@ def interleave(
         mine[-1] = time.perf_counter() - start
         shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
         table[done - 1], hit[done - 1], elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
-        out_of_time = elapsed > limit and (done >= LEAST or elapsed > 3 * limit)
         quiet = np.where(gate & (hit[:done] > 0), np.nan, table[:done])
+        complete = np.count_nonzero(~np.isnan(quiet).any(axis=1))  # rounds of which every pair can be compared
+        out_of_time = elapsed > limit and (complete >= LEAST or elapsed > 3 * limit)
         if out_of_time or all(should_stop(column) for column in quiet.T):
             break
     enough = np.count_nonzero(~np.isnan(quiet), axis=0) >= LEAST

@@ -6,7 +6,7 @@ from parlab.stats import Interval
 def seconds(value: float) -> str:
     """Write a time in the unit that leaves one to three digits before the point."""
     for factor, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "us")):
-        if value >= factor:
+        if value >= 0.9995 * factor:  # what would be written as 1e+03 of the next smaller unit
             return f"{value / factor:.3g} {unit}"
     return f"{value * 1e9:.3g} ns"
 
