@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def facts() -> dict[str, Any]:
 def one_line(known: dict[str, Any]) -> str:
     """Say in one line which machine a run was on."""
     memory = f"{known['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in known else "memory unknown"
-    gpus = "".join(f", {gpu}" for gpu in known.get("gpus", []))
+    kinds = Counter(gpu.split(",")[0] for gpu in known.get("gpus", []))
+    gpus = "".join(f", {count} x {kind}" for kind, count in kinds.items())
     return f"{known.get('cpu', 'unknown CPU')}, {known.get('cores_allowed', '?')} cores, {memory}{gpus}, {known.get('mpi', 'no MPI')}"
 
 

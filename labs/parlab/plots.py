@@ -20,6 +20,7 @@ from parlab.results import Measurement, Run
 from parlab.scaling import law, speed_up
 
 WIDTH, HEIGHT = 4.6, 4.2  # inches of a panel
+LEAST_WIDTH = 8.2  # inches, for the question and the machine to fit in one line
 MOST_PANELS = 3
 STYLE: Any = {
     "font.size": 9,
@@ -152,12 +153,12 @@ def _law(panel: Any, points: list[Measurement], serial: Measurement, weak: bool)
     if len(samples) > 2:
         p = np.geomspace(1, max(samples), 50)
         up = [serial.seconds.median * (q if weak else 1) / fitted.predict(q) for q in p]
-        panel.plot(p, up, color="#333333", linestyle="--", linewidth=1, label=f"{fitted.model}'s law, best case")
+        panel.plot(p, up, color="#333333", linestyle="--", linewidth=1, label=f"{fitted.model}, best case")
 
 
 def _figure(count: int) -> tuple[Figure, list[Any]]:
     layout = ConstrainedLayoutEngine(rect=(0, 0.04, 1, 0.94))  # room for the question above and the machine below
-    figure = Figure(figsize=(WIDTH * count + 2.0, HEIGHT), layout=layout)
+    figure = Figure(figsize=(max(WIDTH * count + 2.0, LEAST_WIDTH), HEIGHT), layout=layout)
     return figure, list(np.atleast_1d(figure.subplots(1, count, sharey=True)))
 
 
@@ -168,7 +169,7 @@ def _legend(figure: Figure, panels: list[Any], note: str) -> Figure:
     figure.legend(
         handles.values(),
         handles.keys(),
-        loc="outside right upper",
+        loc="outside right center",
         fontsize=8,
         frameon=False,
         title=note,
