@@ -1,6 +1,7 @@
 """Every lab end to end on the smoke budget: through the command line and by hand, with its records, tables and pictures."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,23 @@ def test_the_machine_is_described() -> None:
     assert known["memory_bytes"] > 2**28
     assert "numpy" in known["versions"]
     assert f"{known['cores_allowed']} cores" in one_line(known)
+
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_output_in_the_readme_is_that_of_the_recorded_run(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "reference" / "epyc-2" / "results.jsonl", tmp_path)
+    shown = {line.rstrip() for line in run("-m", "parlab", "report", str(tmp_path), cwd=tmp_path).stdout.splitlines()}
+    told = (ROOT / "README.md").read_text().split("```text\n")[1].split("\n```")[0].splitlines()
+    assert len(told) > 30
+    assert [line for line in told if line != "..." and line not in shown] == []
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "reference").glob("*/results.jsonl")))
+def test_a_reference_run_can_be_read_and_names_its_machine(folder: str) -> None:
+    found = results.read(ROOT / "reference" / folder)
+    assert found.note is None
+    assert found.header["machine"]["cores_allowed"] >= 2
+    assert f"`{folder}`" in (ROOT / "reference" / "README.md").read_text()
+    assert measured(found.records)

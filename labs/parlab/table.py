@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from parlab import machine, units
@@ -76,12 +77,12 @@ def show_lab(lab: Lab, run: Run) -> None:
         r for r in records if isinstance(r, Skip | Fault | Conclusion)
     ):  # two launches may skip the same
         if isinstance(r, Skip):
-            console.print(f"  skipped: {r.skipped}", style="yellow")
+            console.print(f"  skipped: {r.skipped}", style="yellow", markup=False)
         elif isinstance(r, Fault):
-            console.print(f"  FAILED: {r.fault}", style="bold red")
+            console.print(f"  FAILED: {r.fault}", style="bold red", markup=False)
         elif isinstance(r, Conclusion):
             mark = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "[yellow]cannot tell[/]"}[r.holds]
-            console.print(f"  {mark}: {r.sentence}")
+            console.print(f"  {mark}: {escape(r.sentence)}")
 
 
 def sweep(lab: Lab, measured: list[Measurement], says: Says) -> None:
@@ -154,7 +155,7 @@ def scaling(lab: Lab, measured: list[Measurement], says: Says) -> None:
                 told.append(f"  {name}: {law(points, serial.samples, weak).words}")
         console.print(table)
         if told:
-            console.print("\n".join(told), style="dim")
+            console.print("\n".join(told), style="dim", markup=False)
     bounds = {m.bound.name for m in measured if m.bound}
     console.print(
         f"  * more ranks than cores; bound: {', '.join(bounds)}; ▲ faster, ▼ slower, = same, ? cannot tell", style="dim"
