@@ -16,6 +16,7 @@ from mpi4py import MPI
 from parlab.bench import AGAIN, Bench, Case, lab
 from parlab.checks import arrival, equals
 from parlab.hockney import fit_hockney
+from parlab.judge import crossing, hidden_share
 from parlab.mpi.buffers import Array
 from parlab.mpi.collectives import COLLECTIVES
 from parlab.mpi.costmodel import Call, predict
@@ -28,7 +29,6 @@ from parlab.mpi.shared_window import Copied, InWindow
 from parlab.mpi.two_level import TwoLevel
 from parlab.results import Case as CaseLabel
 from parlab.results import Record, all_say, compared, measured
-from parlab.stats import Interval
 from parlab.units import nbytes as size
 from parlab.units import span
 
@@ -209,6 +209,7 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
             told = f"{p} ranks: through shared memory, copies included, an all-reduce of 16 KiB and more is "
             yield f"{told}{least:.2f} to {most:.2f} times as fast as the library's", all_say(shared, "faster")
         yield from fastest(records, p)
+        yield from crossovers(records, p)
         control = compared(records, p, op="allreduce", algorithm="library" + AGAIN)
         unlike = [f"{c.faster['bytes']} B {c.says}" for c in control if c.says in ("faster", "slower")]
         yield (
@@ -240,18 +241,31 @@ def fastest(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
         )
 
 
+def crossovers(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
+    """Hold the size from which a bandwidth algorithm beats recursive doubling against the size that the model names."""
+    curves = {
+        name: [m for m in measured(records, p, op="allreduce", algorithm=name) if m.prediction]
+        for name in ("recursive_doubling", "rabenseifner", "ring")
+    }
+    short = curves.pop("recursive_doubling")
+    sizes = [float(m.case["bytes"]) for m in short]
+    for name, curve in curves.items():
+        found = crossing(sizes, [m.seconds.median for m in short], [m.seconds.median for m in curve])
+        told = crossing(sizes, *([m.prediction.seconds for m in c if m.prediction] for c in (short, curve)))
+        where = [size(at) if at else "no size" for at in (found, told)]
+        holds = max(found, told) <= 2 * min(found, told) if found and told else None
+        yield (
+            f"{p} ranks: {name} overtakes recursive_doubling at {where[0]}, predicted at {where[1]} (goal: within 2)",
+            holds,
+        )
+
+
 def hidden(records: list[Record], p: int) -> Iterable[tuple[str, bool | None]]:
-    """Say which share of an all-reduce hid behind the computation: (communicate + compute - both) / communicate."""
+    """Say which share of an all-reduce hid behind the computation, with Test and without."""
     for m in measured(records, p, op="overlap", algorithm="communicate"):
         group = {key: m.case[key] for key in ("form", "bytes")}
         t = {str(x.case["algorithm"]): x.seconds for x in measured(records, p, op="overlap", **group)}
-        shares = {}
-        for name in ("both", "both with Test"):
-            middle = (t["communicate"].median + t["compute"].median - t[name].median) / t["communicate"].median
-            low = (t["communicate"].low + t["compute"].low - t[name].high) / t["communicate"].high
-            high = (t["communicate"].high + t["compute"].high - t[name].low) / t["communicate"].low
-            shares[name] = Interval(middle, low, high, t[name].n)
-        without, gains = shares.values()
+        without, gains = (hidden_share(t["communicate"], t["compute"], t[n]) for n in ("both", "both with Test"))
         told = (
             f"{p} ranks, {size(float(group['bytes']))}: of a {group['form']} all-reduce {span(without)} hides behind a "
         )

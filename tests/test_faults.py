@@ -177,7 +177,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
         (["run", "mpi_nothing"], "there is no lab or topic 'mpi_nothing': ask for all, mpi"),
         (["run", "mpi", "--workers", "0"], "0 workers cannot work"),
         (["run", "mpi", "--workers", "x"], "'x' is not a list of numbers such as 1,2,4"),
-        (["run", "mpi_point_to_point", "--workers", "3"], "runs on 2 workers"),
+        (["run", "mpi_point_to_point", "--workers", "3"], "it runs on 2 workers, not on 3"),
         (["run", "mpi", "--seed", "-1"], "not a whole number"),
         (["run", "mpi", "--limit", "0"], "leaves no time"),
         (["run", "mpi", "--budget", "huge"], "invalid choice: 'huge'"),

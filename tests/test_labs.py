@@ -74,6 +74,13 @@ def test_a_dry_run_prints_command_lines_and_writes_nothing(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_topic_skips_a_lab_that_the_workers_do_not_suit(tmp_path: Path) -> None:
+    done = run("-m", "parlab", "run", "mpi", "--workers", "3", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "# mpi_point_to_point: skipped: it runs on 2 workers, not on 3" in done.stdout.splitlines()
+    assert "mpi_halo.py --workers" in done.stdout
+
+
 def test_a_dry_run_inside_a_slurm_allocation_uses_srun(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "srun").write_text("#!/bin/sh\n")
@@ -82,7 +89,9 @@ def test_a_dry_run_inside_a_slurm_allocation_uses_srun(tmp_path: Path) -> None:
     env["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     done = run("-m", "parlab", "run", "mpi_farm", "--workers", "1,2,4", "--dry-run", cwd=tmp_path, env=env)
     assert done.returncode == 0
-    assert " srun --mpi=pm" in done.stdout
+    (line,) = done.stdout.splitlines()  # the allocation knows its cores: one launch for all numbers of ranks
+    assert " srun --mpi=pm" in line
+    assert "--workers 1,2,4" in line
 
 
 def test_the_numbers_of_ranks_beyond_the_cores_are_launched_apart(tmp_path: Path) -> None:

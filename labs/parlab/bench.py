@@ -114,8 +114,8 @@ class Bench:
         common: the parameters that all cases share. axis: the one in which they differ; its values are the keys of `cases`.
         against: the case that the others are compared with, and itself too where `control` asks for it. floor: the run that
         bounds all cases: nothing that does their work can take less than their share of its time. computing: the runs keep
-        their cores busy (no waiting). seconds: scales the
-        time budget. Raises CheckFailed on all ranks when any rank saw a wrong result. Returns the trials, the same on all ranks.
+        their cores busy (no waiting). seconds: scales the time budget. Returns the trials, the same on all ranks.
+        Raises CheckFailed on all ranks when any rank saw a wrong result.
         """
         team = self._team(comm)
         workers = comm.size if comm is not None else 1

@@ -1,6 +1,7 @@
 """Run labs: launch each, follow its records, explain a fault, and leave one results file that holds everything measured."""
 
 import argparse
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -25,10 +26,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"{', '.join(options.labs)}: no lab here yet; its README.md says what it will hold")
         return DONE
     out = options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")
-    missing = {lab.id: lab.missing() for lab in chosen}
-    commands = {
-        lab.id: [] if missing[lab.id] else launches(lab, options, out) for lab in chosen
-    }  # refused before anything is written
+    missing = {lab.id: lab.missing() or _unsuited(lab, options) for lab in chosen}
+    # All command lines are built before anything is written: a request that makes no sense leaves nothing behind.
+    commands = {lab.id: [] if missing[lab.id] else launches(lab, options, out) for lab in chosen}
     if options.dry_run:
         for lab in chosen:
             print("\n".join([c.line() for c in commands[lab.id]] or [f"# {lab.id}: skipped: {missing[lab.id]}"]))
@@ -61,13 +61,25 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
 
     Apart, because ranks that own a core should be bound and spin, and ranks that share one must yield: one launch cannot do both.
     """
-    wanted = lab.wanted(options.workers or doubling(max(4, cores())))
-    parts = [part for part in ([p for p in wanted if p <= cores()], [p for p in wanted if p > cores()]) if part]
-    if not parts:
-        raise BadRequest(
-            f"{lab.id} runs on {' or '.join(map(str, lab.workers))} workers: name them in --workers, or leave it out"
-        )
+    wanted = _wanted(lab, options)
+    here = options.hosts is None and "SLURM_JOB_ID" not in os.environ
+    room = cores() if here else max(wanted)  # elsewhere the engine knows the cores, and places the ranks
+    parts = [part for part in ([p for p in wanted if p <= room], [p for p in wanted if p > room]) if part]
     return list(_commands(lab, options, out, parts))
+
+
+def _wanted(lab: Lab, options: argparse.Namespace) -> list[int]:
+    return lab.wanted(options.workers or doubling(max(4, cores())))
+
+
+def _unsuited(lab: Lab, options: argparse.Namespace) -> str | None:
+    """Say why none of the numbers of workers suits the lab. Raises BadRequest where the lab was asked for by its name."""
+    if _wanted(lab, options):
+        return None
+    reason = f"it runs on {' or '.join(map(str, lab.workers))} workers, not on {', '.join(map(str, options.workers))}"
+    if lab.id in options.labs:
+        raise BadRequest(f"{lab.id}: {reason}: name them in --workers, or leave it out")
+    return reason
 
 
 def _commands(lab: Lab, options: argparse.Namespace, out: Path, parts: list[list[int]]) -> Iterator[Command]:
@@ -90,10 +102,9 @@ def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, wri
         with table.progress(lab.id, command, log) as watch:
             ended = process.run(command, limit=limit, log=log, watch=watch, on_timeout=lambda: _ask(out))
         testimony = witness.read(out)
-        started = int(command.argv[command.argv.index("-n") + 1])
         if ended.timed_out:
             return _fault(lab, writer, f"ended after its limit of {limit:g} s; {testimony.sentence()}", TIMED_OUT, log)
-        if len(testimony.finished) < started or testimony.raised:
+        if 0 not in testimony.finished or testimony.raised:  # rank 0 says it is done when all others are
             told = testimony.sentence() if testimony.raised or testimony.silent or testimony.stood else _last_line(log)
             return _fault(lab, writer, told, FAILED, log)
         if ended.status:

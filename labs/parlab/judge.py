@@ -1,0 +1,32 @@
+"""Words that conclusions are made of: where two curves cross, and how much of a communication hid behind a computation."""
+
+from collections.abc import Sequence
+from math import exp, log
+
+from parlab.stats import Interval
+
+
+def crossing(sizes: Sequence[float], first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Return the size at which `second` becomes the smaller of two curves, both positive; None where it never does.
+
+    Between two sizes the curves are taken as straight in logarithms; the first change of order counts.
+    """
+    gaps = [log(a / b) for a, b in zip(first, second, strict=True)]  # above 0: second is the smaller
+    for i in range(1, len(gaps)):
+        if gaps[i - 1] <= 0 < gaps[i]:
+            share = -gaps[i - 1] / (gaps[i] - gaps[i - 1])
+            return exp(log(sizes[i - 1]) + share * log(sizes[i] / sizes[i - 1]))
+    return None
+
+
+def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> Interval:
+    """Return (communicate + compute - both) / communicate: 1 where all of the communication was hidden, 0 where none.
+
+    The bounds take the three intervals at their worst, so they are wider than 95 % asks for.
+    """
+    return Interval(
+        (communicate.median + compute.median - both.median) / communicate.median,
+        (communicate.low + compute.low - both.high) / communicate.high,
+        (communicate.high + compute.high - both.low) / communicate.low,
+        both.n,
+    )
