@@ -148,6 +148,7 @@ class Bench:
             told = ", ".join(f"{key} {value}" for key, value in common.items())
             seconds_so_far = f"{time.perf_counter() - self.start:5.1f} s"
             print(f"  {seconds_so_far}  {workers} workers  {told}", file=sys.stderr, flush=True)
+        team.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
         return trials
 
     def skip(self, reason: str) -> None:
