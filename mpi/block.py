@@ -5,13 +5,11 @@ a small Plate whose boundary is a halo: copies of the neighbours' outermost poin
 zeros, where there is no neighbour.
 """
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from mpi4py import MPI
 
 from parlab.mpi.heat import Grid, Plate
+from parlab.mpi.lent import Lent
 
 NORTH, SOUTH, WEST, EAST = SIDES = range(4)  # the order in which MPI numbers the neighbours in a Cartesian grid
 OPPOSITE = (SOUTH, NORTH, EAST, WEST)
@@ -39,7 +37,7 @@ def edge(shape: tuple[int, ...], side: int, depth: int) -> MPI.Datatype:
     return MPI.DOUBLE.Create_subarray(shape, size, first[side]).Commit()
 
 
-class Block(Plate):
+class Block(Lent, Plate):
     """The part of an n x m grid that this rank of `cart` sweeps.
 
     Use it in a `with` statement: leaving it frees what MPI lent, and with it the arrays.  Every method is collective.
@@ -81,14 +79,8 @@ class Block(Plate):
             grid[rows, cols] = points
         return grid
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            return  # freeing is collective: a rank that fails must not wait in it for the others
+    def free(self) -> None:
+        """Give back what MPI lent (collective), and with it the arrays."""
         del self.u  # it may lie in a window
         for handle in reversed(self.lent):
             handle.Free()

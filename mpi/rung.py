@@ -1,15 +1,13 @@
 """What all rungs of the ladder have in common: two ranks, a payload each way, a beginning and an end."""
 
-from types import TracebackType
-from typing import Self
-
 import numpy as np
 from mpi4py import MPI
 
 from parlab.mpi.buffers import Array
+from parlab.mpi.lent import Lent
 
 
-class Rung:
+class Rung(Lent):
     """A ping-pong of nbytes bytes between ranks 0 and 1 of comm.
 
     All ranks of comm construct it and free it; ranks 0 and 1 call it.
@@ -49,15 +47,6 @@ class Rung:
         if self.pair != MPI.COMM_NULL:
             self._teardown()
             self.pair.Free()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:  # free is collective: a rank that fails must not wait in it for the other
-            self.free()
 
 
 class Loop(Rung):

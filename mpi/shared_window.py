@@ -9,14 +9,13 @@ All combine in the order of the ranks. Allocate once, call as often as needed, f
 
 from itertools import cycle
 from math import prod
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from mpi4py import MPI
 
 from parlab.mpi.buffers import Array, Buffer, edges
+from parlab.mpi.lent import Lent
 from parlab.mpi.node import crowded
 from parlab.mpi.operation import SUM, Op
 
@@ -36,7 +35,7 @@ def fold(op: Op, inputs: list[Array], out: Array) -> None:
         op.combine(out, x, out)
 
 
-class SharedWindow:
+class SharedWindow(Lent):
     """A window to which each rank lends `slots` arrays, and rank 0 one more for the result.
 
     comm: all its ranks on one node, as in comm.Split_type(MPI.COMM_TYPE_SHARED).
@@ -75,15 +74,6 @@ class SharedWindow:
         del self.inputs, self.result  # a view must not outlive the memory
         self.window.Unlock_all()
         self.window.Free()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:  # free is collective: a rank that fails must not wait in it for the others
-            self.free()
 
 
 class InWindow(SharedWindow):

@@ -6,19 +6,18 @@ network at once, and each byte crosses it once per node, not once per rank.
 """
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import numpy.typing as npt
 from mpi4py import MPI
 
 from parlab.mpi import allreduce
 from parlab.mpi.buffers import Array, Buffer, edges
+from parlab.mpi.lent import Lent
 from parlab.mpi.operation import SUM, Op
 from parlab.mpi.shared_window import SharedWindow, fold
 
 
-class TwoLevel:
+class TwoLevel(Lent):
     """Allocate once (collective), call as often as needed, free (collective); or use `with`.
 
     shape, dtype: of the arrays, the same on all ranks; axis 0 counts the elements.
@@ -76,12 +75,3 @@ class TwoLevel:
         if self.across != MPI.COMM_NULL:
             self.across.Free()
         self.inside.Free()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:  # free is collective: a rank that fails must not wait in it for the others
-            self.free()

@@ -91,10 +91,10 @@ class Bench:
             found.append(found[-1] * factor)
         return [*found, high]
 
-    def random(self, count: int, dtype: type = float, salt: int = 0) -> Array:
+    def random(self, count: int) -> Array:
         """Return `count` seeded random numbers, different on every rank: written memory, not the zero page."""
         rank = self.world.rank if self.world else 0
-        return np.random.default_rng((self.seed, salt, rank)).uniform(0.5, 1.5, count).astype(dtype)
+        return np.random.default_rng((self.seed, rank)).uniform(0.5, 1.5, count)
 
     def contrast(
         self,

@@ -17,9 +17,3 @@ class BadRequest(ParlabError):
 
 class CheckFailed(ParlabError):
     """A case gave a wrong result. It is never timed."""
-
-
-class TimedOut(ParlabError):
-    """A launch passed its time limit and was ended."""
-
-    status = TIMED_OUT
