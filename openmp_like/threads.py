@@ -79,7 +79,7 @@ def proof(threads: int) -> tuple[Callable[[], object], Callable[[], object], Cal
     )
 
 
-BURN = 10_000  # sweeps: some 0.2 ms
+BURN = 100_000  # sweeps: some 0.2 ms
 BURNT = 64  # elements of a sweep, in the first cache: its vector units have no idle turn that a second thread of the core could take
 
 
