@@ -27,8 +27,8 @@ from parlab.mpi.overlap import compute, compute_while, nonblocking, persistent
 from parlab.mpi.problems import Problem, problem
 from parlab.mpi.shared_window import Copied, InWindow
 from parlab.mpi.two_level import TwoLevel
-from parlab.results import Case as CaseLabel
-from parlab.results import Record, all_say, compared, measured
+from parlab.records import Case as CaseLabel
+from parlab.records import Record, all_say, compared, measured
 from parlab.units import nbytes as size
 from parlab.units import span
 

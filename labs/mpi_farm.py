@@ -16,7 +16,7 @@ from parlab.checks import equals
 from parlab.mpi.farm import SCHEDULES, Counts, Share, farm, gather, imbalance
 from parlab.mpi.mandelbrot import FLOPS_PER_ITERATION, escape_counts
 from parlab.pictures import write_counts
-from parlab.results import Record, compared, measured
+from parlab.records import Record, compared, measured
 from parlab.units import span
 
 SIDE = {"smoke": 64, "quick": 256, "full": 1024}  # points of the picture in each direction
@@ -54,7 +54,6 @@ def main(bench: Bench) -> None:
             cases,
             against="block",
             floor=floor,
-            computing=True,
             seconds=8.0,
         )
     bench.conclude(judge)

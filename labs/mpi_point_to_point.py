@@ -17,7 +17,7 @@ from parlab.mpi.c_rung import CLoop, build
 from parlab.mpi.ladder import LADDER
 from parlab.mpi.message_rungs import Windowed
 from parlab.mpi.rung import Rung
-from parlab.results import Record, all_say, compared, measured
+from parlab.records import Record, all_say, compared, measured
 from parlab.units import nbytes as size
 from parlab.units import rate, seconds, span
 

@@ -79,7 +79,7 @@ def proof(threads: int) -> tuple[Callable[[], object], Callable[[], object], Cal
     )
 
 
-BURN = 100_000  # sweeps: some 0.2 ms
+BURN = 2_000_000  # sweeps: some 4 ms, longer than the turn of another process on the core
 BURNT = 64  # elements of a sweep, in the first cache: its vector units have no idle turn that a second thread of the core could take
 
 

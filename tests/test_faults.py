@@ -14,7 +14,7 @@ import pytest
 
 from parlab import catalogue, cli, results
 from parlab.errors import BAD_REQUEST, DONE, FAILED, INTERRUPTED, TIMED_OUT
-from parlab.results import Fault, Skip, measured
+from parlab.records import Fault, Skip, measured
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,7 +59,6 @@ question = "?"
 question_zh = "?"
 needs = ["ranks"]
 workers = [2]
-layout = "sweep"
 columns = "case"
 """
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from parlab import catalogue, launch, plots, results
-from parlab.results import Comparison, Conclusion, Fault, Measurement, measured
+from parlab import catalogue, launch, plots, records, results
+from parlab.records import Comparison, Conclusion, Fault, Measurement, measured
 
 LABS = list(catalogue.labs())
 
@@ -39,8 +39,7 @@ def test_a_lab_runs_and_its_records_tables_and_picture_are_complete(lab: str, tm
     assert any(isinstance(r, Comparison) for r in records)
     for said in (r.sentence for r in records if isinstance(r, Conclusion)):
         assert said.split(":")[0][:20] in done.stdout.replace("\n", " ")
-    picture = plots.draw(catalogue.labs()[lab], found, tmp_path)
-    assert picture is not None
+    picture, *_ = plots.draw(catalogue.labs()[lab], found, tmp_path)
     assert picture.read_text().count("<path") > 20
     assert "seconds" not in (tmp_path / "out" / f"{lab}.log").read_text()
 
@@ -134,7 +133,7 @@ def test_a_control_that_differs_from_itself_is_told_as_such() -> None:
     assert spec.loader is not None
     lab = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(lab)
-    case: results.Case = {"op": "allreduce", "bytes": 1024, "algorithm": "library"}
+    case: records.Case = {"op": "allreduce", "bytes": 1024, "algorithm": "library"}
     one = Measurement("l", case, 2, "ranks", Interval(1.0, 1.0, 1.0, 24), [1.0], {}, True)
     unlike = Comparison("l", {**case, "algorithm": "library" + AGAIN}, case, 2, Interval(1.3, 1.2, 1.4, 24), "faster")
     said = {sentence: holds for sentence, holds in lab.judge([one, unlike]) if "itself" in sentence}

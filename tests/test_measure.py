@@ -144,8 +144,8 @@ def test_a_computing_run_that_got_too_little_of_its_core_is_disturbed(
         cpu += 0.01 * next(shares)
 
     monkeypatch.setattr(time, "process_time", lambda: cpu)
-    assert interleave({"a": run}, Alone(), limit=1e9, seed=0, computing=True)["a"].disturbed > 5
-    assert interleave({"a": run}, Alone(), limit=1e9, seed=0, computing=False)["a"].disturbed == 0
+    assert interleave({"a": run}, Alone(), limit=1e9, seed=0, busy={"a": 1})["a"].disturbed > 5
+    assert interleave({"a": run}, Alone(), limit=1e9, seed=0)["a"].disturbed == 0
 
 
 def test_the_clock_is_real() -> None:

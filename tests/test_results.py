@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab import results
+from parlab import records, results
 from parlab.errors import BadRequest, ParlabError
-from parlab.results import Comparison, Conclusion, Fault, Limit, Measurement, Noise, Record, Skip, Writer
+from parlab.records import Comparison, Conclusion, Fault, Limit, Measurement, Noise, Record, Skip
+from parlab.results import Writer
 from parlab.stats import Interval
 
 MEASUREMENT = Measurement(
@@ -148,12 +149,12 @@ def test_a_full_disk_keeps_what_was_written_and_says_so(tmp_path: Path, monkeypa
 
 
 def test_the_records_of_one_lab_and_case_are_found(tmp_path: Path) -> None:
-    assert results.measured(ALL, 4, op="allreduce") == [MEASUREMENT]
-    assert results.measured(ALL, 2) == []
-    assert results.compared(ALL, algorithm="ring") == [ALL[1]]
-    assert results.all_say([], "faster") is None
-    assert results.all_say(results.compared(ALL), "faster") is True
-    assert results.all_say(results.compared(ALL), "slower") is False
+    assert records.measured(ALL, 4, op="allreduce") == [MEASUREMENT]
+    assert records.measured(ALL, 2) == []
+    assert records.compared(ALL, algorithm="ring") == [ALL[1]]
+    assert records.all_say([], "faster") is None
+    assert records.all_say(records.compared(ALL), "faster") is True
+    assert records.all_say(records.compared(ALL), "slower") is False
 
 
 def test_two_processes_may_append_to_one_run(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from zlib import crc32
 
 import numpy as np
 
-from parlab import results
-from parlab.errors import CheckFailed
+from parlab import records, results
+from parlab.errors import BAD_REQUEST, CheckFailed
 from parlab.measure import Alone, Array, Team, Trials, interleave
 from parlab.options import Budget, Parser, add_run_options, size
 from parlab.stats import Interval, paired_ratio, verdict
@@ -26,12 +26,14 @@ from parlab.stats import Interval, paired_ratio, verdict
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-RUNNING = "PARLAB_RUN"  # set by `parlab run` for the ranks it starts: the folder of the run they add to
+    from parlab.crew import Crew
+
+RUNNING = "PARLAB_RUN"  # set by `parlab run` for the processes it starts: the folder of the run they add to
 MORE = "PARLAB_MORE"  # set where another launch of the same lab follows, which will draw the conclusions
 POISON = 0x5A  # for whole numbers, which have no NaN; it fits every type
 AGAIN = " again"  # marks the control: the reference, measured against itself
 
-Judge = Callable[[list[results.Record]], Iterable[tuple[str, bool | None]]]
+Judge = Callable[[list[records.Record]], Iterable[tuple[str, bool | None]]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Case:
     wrong, or None. poison: arrays that the run must overwrite. inputs: arrays that are changed before every round. units: operations
     in one run (2 for a ping-pong of which one way is meant). work: bytes or flops of one operation. share: its bound, as a share of
     the time of the contrast's floor. prediction: (model, seconds). facts: what is counted beside the time, asked for at the end.
+    busy: cores that one run keeps busy from begin to end, 0 where it waits: a trial that got less of their time is disturbed.
     """
 
     run: Callable[[], object]
@@ -53,6 +56,7 @@ class Case:
     share: float | None = None
     prediction: tuple[str, float] | None = None
     facts: Callable[[], dict[str, float]] = dict
+    busy: int = 0
 
 
 class Bench:
@@ -72,6 +76,7 @@ class Bench:
         self.seed, self.out = seed, out
         self.first = world is None or world.rank == 0
         self.writer = results.Writer(out)
+        self.layer = ""  # Numba's threading layer, where the workers are threads
         self.start = time.perf_counter()
         self._skipped: set[str] = set()
 
@@ -81,6 +86,15 @@ class Bench:
 
         assert self.world is not None
         return curve(self.world, [p for p in sizes or self.workers if p <= self.world.size])
+
+    def threads(self, crew: "Crew | None" = None, *sizes: int) -> Iterator[Alone]:
+        """Yield teams of threads of this process, of the numbers asked for (or those of them that `sizes` names).
+
+        crew: knows how to pin them and how to prove that they have a core each; without it they are left where they are.
+        """
+        from parlab.crew import teams
+
+        return teams(self, crew, [p for p in self.workers if not sizes or p in sizes])
 
     def sizes(self, least: str, most: str, steps: int = 1, full: str | None = None) -> list[int]:
         """Return sizes in bytes from `least` to `most` (in full to `full`), each 2**steps times the last; a smaller budget takes fewer."""
@@ -98,45 +112,43 @@ class Bench:
 
     def contrast(
         self,
-        comm: "MPI.Intracomm | None",
-        common: results.Case,
+        team: "MPI.Intracomm | Alone",
+        common: records.Case,
         axis: str,
         cases: Mapping[Any, Case],
         *,
         against: str | None = None,
         control: bool = False,
         floor: tuple[str, Case] | None = None,
-        computing: bool = False,
         seconds: float = 1.0,
     ) -> dict[Any, Trials]:
         """Check every case, then time them against each other, and record measurements and comparisons.
 
         common: the parameters that all cases share. axis: the one in which they differ; its values are the keys of `cases`.
         against: the case that the others are compared with, and itself too where `control` asks for it. floor: the run that
-        bounds all cases: nothing that does their work can take less than their share of its time. computing: the runs keep
-        their cores busy (no waiting). seconds: scales the time budget. Returns the trials, the same on all ranks.
+        bounds all cases: nothing that does their work can take less than their share of its time. seconds: scales the time
+        budget. Returns the trials, the same on all ranks.
         Raises CheckFailed on all ranks when any rank saw a wrong result.
         """
-        team = self._team(comm)
-        workers = comm.size if comm is not None else 1
+        members, workers = self._members(team), team.size
         listed: dict[Any, Case] = dict(cases)
         if against and control:
             listed[against + AGAIN] = cases[against]
         if floor:
             listed[floor[0]] = floor[1]
         inputs = list({id(x): x for case in cases.values() for x in case.inputs}.values())
-        self._verify(cases, team)
+        self._verify(cases, members)
         trials = interleave(
             {name: case.run for name, case in listed.items()},
-            team,
+            members,
             limit=self.budget.case_seconds * seconds * len(listed),
             # The order of the cases must be the same on all workers, and a rank may have sat out earlier contrasts.
             seed=crc32(f"{self.seed} {workers} {common}".encode()),
             refresh=lambda: _change(inputs),
             gate=workers <= self.cores,
-            computing=computing,
+            busy={name: case.busy for name, case in listed.items()},
         )
-        self._verify(cases, team)
+        self._verify(cases, members)
         if self.first:
             bound = floor and (floor[0], trials[floor[0]].seconds.median / floor[1].units)
             for name, case in listed.items():
@@ -148,27 +160,39 @@ class Bench:
             told = ", ".join(f"{key} {value}" for key, value in common.items())
             seconds_so_far = f"{time.perf_counter() - self.start:5.1f} s"
             print(f"  {seconds_so_far}  {workers} workers  {told}", file=sys.stderr, flush=True)
-        team.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
+        members.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
         return trials
+
+    def row(self, row: Mapping[str, str]) -> None:
+        """Record one line of a table of findings: text by column."""
+        if self.first:
+            self.writer.write(records.Row(self.lab, dict(row)))
+
+    def lanes(
+        self, team: Alone, case: records.Case, lanes: Iterable[tuple[str, Iterable[tuple[float, float, str]]]]
+    ) -> None:
+        """Record a timeline: for each lane its spans (begin, end, label), in seconds from a common zero."""
+        listed = [(name, [(float(begin), float(end), label) for begin, end, label in spans]) for name, spans in lanes]
+        self.writer.write(records.Lanes(self.lab, case, team.size, listed))
 
     def skip(self, reason: str) -> None:
         """Record that a part of the lab cannot run here; the same reason once."""
         if self.first and reason not in self._skipped:
             self._skipped.add(reason)
-            self.writer.write(results.Skip(self.lab, reason))
+            self.writer.write(records.Skip(self.lab, reason))
 
     def conclude(self, judge: Judge) -> None:
         """Draw conclusions from all records of this lab: `judge` yields sentences and whether they hold (None: cannot tell)."""
         if self.first and MORE not in os.environ:
             for sentence, holds in judge(results.read(self.out).of(self.lab)):
-                self.writer.write(results.Conclusion(self.lab, sentence, holds))
+                self.writer.write(records.Conclusion(self.lab, sentence, holds))
 
-    def _team(self, comm: "MPI.Intracomm | None") -> Team:
-        if comm is None:
-            return Alone()
+    def _members(self, team: "MPI.Intracomm | Alone") -> Team:
+        if isinstance(team, Alone):
+            return team
         from parlab.ranks import Ranks
 
-        return Ranks(comm)
+        return Ranks(team)
 
     def _verify(self, cases: Mapping[Any, Case], team: Team) -> None:
         for name, case in cases.items():
@@ -181,34 +205,36 @@ class Bench:
                 raise CheckFailed(f"{self.lab}: {name} is wrong on {len(wrong)} workers; worker {rank}: {text}")
 
     def _measured(
-        self, label: results.Case, case: Case, trials: Trials, workers: int, bound: tuple[str, float] | None
+        self, label: records.Case, case: Case, trials: Trials, workers: int, bound: tuple[str, float] | None
     ) -> None:
-        how = {
+        how: dict[str, Any] = {
             "batch": trials.batch,
             "disturbed": trials.disturbed,
             "dropped": trials.dropped,
-            "across": "slowest",
             "oversubscribed": workers > self.cores,
         }
+        how |= (
+            {"layer": self.layer} if self.layer else {"across": "slowest", "sync": "barrier" if workers > 1 else "none"}
+        )
         self.writer.write(
-            results.Measurement(
+            records.Measurement(
                 lab=self.lab,
                 case=label,
                 workers=workers,
-                kind="ranks" if self.world is not None else "processes",
+                kind="ranks" if self.world is not None else "threads",
                 seconds=trials.seconds.map(lambda t: t / case.units),
                 samples=[float(t) / case.units for t in trials.kept],
                 work=dict(case.work),
                 verified=case.check is not None,
-                bound=results.Limit(bound[0], case.share * bound[1]) if bound and case.share is not None else None,
-                prediction=results.Limit(*case.prediction) if case.prediction else None,
-                how=how | {"sync": "barrier" if workers > 1 else "none"},
+                bound=records.Limit(bound[0], case.share * bound[1]) if bound and case.share is not None else None,
+                prediction=records.Limit(*case.prediction) if case.prediction else None,
+                how=how,
                 facts=case.facts(),
             )
         )
 
-    def _compared(self, label: results.Case, other: results.Case, workers: int, ratio: Interval) -> None:
-        self.writer.write(results.Comparison(self.lab, label, other, workers, ratio, verdict(ratio)))
+    def _compared(self, label: records.Case, other: records.Case, workers: int, ratio: Interval) -> None:
+        self.writer.write(records.Comparison(self.lab, label, other, workers, ratio, verdict(ratio)))
 
 
 def _change(arrays: Iterable[Array]) -> None:
@@ -218,12 +244,25 @@ def _change(arrays: Iterable[Array]) -> None:
 
 
 def lab(name: str, main: Callable[[Bench], None]) -> None:
-    """Run a lab script: as one of the ranks of a launch, or, started plainly, through `parlab run`."""
+    """Run a lab script: as one of the ranks of a launch, as the process of a launch, or, started plainly, through `parlab run`."""
+    from parlab.catalogue import labs
+
     parser = Parser(prog=f"{name}.py", description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
     add_run_options(parser)
     options = parser.parse_args()
-    if not any(variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")):
-        os.execv(sys.executable, [sys.executable, "-m", "parlab", "run", name, *sys.argv[1:]])
-    from parlab.by_rank import run_rank
+    by_ranks = "ranks" in labs()[name].needs
+    under_mpi = any(
+        variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")
+    )
+    if under_mpi and not by_ranks:
+        print(f"{name}: it runs threads in one process: start it as `python labs/{name}.py`", file=sys.stderr)
+        sys.exit(BAD_REQUEST)
+    if by_ranks and under_mpi:
+        from parlab.by_rank import run_rank
 
-    sys.exit(run_rank(name, main, options))
+        sys.exit(run_rank(name, main, options))
+    if not by_ranks and RUNNING in os.environ:
+        from parlab.by_process import run_process
+
+        sys.exit(run_process(name, main, options))
+    os.execv(sys.executable, [sys.executable, "-m", "parlab", "run", name, *sys.argv[1:]])

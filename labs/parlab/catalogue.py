@@ -20,10 +20,12 @@ class Lab:
     topic: str
     question: str
     question_zh: str
-    layout: str
     columns: str
+    along: list[str] = field(default_factory=list)
     needs: list[str] = field(default_factory=list)
     workers: list[int] = field(default_factory=list)
+    base: bool = False
+    layers: bool = False
 
     @property
     def script(self) -> Path:
@@ -32,7 +34,7 @@ class Lab:
 
     def wanted(self, workers: Iterable[int]) -> list[int]:
         """Return the numbers of workers to measure: those that make sense for the lab, and 1, the base of every scaling curve."""
-        base = {1} if self.layout == "scaling" else set()
+        base = {1} if self.base else set()
         return sorted(base | {p for p in workers if not self.workers or p in self.workers})
 
     def missing(self) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from parlab import machine
 from parlab.noise import LOUD, lost_share
-from parlab.results import Noise, Writer
+from parlab.records import Noise
+from parlab.results import Writer
 
 
 def begin(writer: Writer, options: argparse.Namespace, more: dict[str, Any]) -> dict[str, Any]:

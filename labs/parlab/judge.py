@@ -1,9 +1,12 @@
-"""Words that conclusions are made of: where two curves cross, and how much of a communication hid behind a computation."""
+"""Words that conclusions are made of: where curves cross, how much communication hid, whether the threads had their cores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp, log
 
+from parlab.records import PROOF, Comparison, Record
 from parlab.stats import Interval
+
+FREE = 0.9  # threads that reach this share of what they do alone have a core each; two on one core reach a half
 
 
 def crossing(sizes: Sequence[float], first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -30,3 +33,10 @@ def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> In
         (communicate.high + compute.high - both.low) / communicate.low,
         both.n,
     )
+
+
+def on_free_cores(records: Iterable[Record], threads: int, holds: bool | None) -> bool | None:
+    """Return `holds`, or None where a proof before or after the measurements shows that the threads had no core each."""
+    proofs = [r for r in records if isinstance(r, Comparison) and PROOF in r.faster and r.workers == threads]
+    together = [r.ratio for r in proofs if r.faster["work"] == "together"]
+    return holds if together and all(ratio.median >= FREE for ratio in together) else None

@@ -1,8 +1,9 @@
-"""Build the command line that starts ranks where we are: on this machine, inside a Slurm allocation, or over a hostfile.
+"""Build the command line that starts ranks where we are (this machine, a Slurm allocation, a hostfile), or a process with threads.
 
 A `Command` is only an argument list and the environment it needs; `line()` is what the reader can type. parlab.process runs it.
 """
 
+import hashlib
 import os
 import re
 import shlex
@@ -111,6 +112,41 @@ def ranks(
     if "SLURM_JOB_ID" in environ and shutil.which("srun"):
         return _in_slurm(count, python, env, environ, mpi)
     return _here(count, python, env, mpi)
+
+
+def threads(
+    count: int, program: Sequence[str], *, layer: str | None = None, environ: Mapping[str, str] = os.environ
+) -> Command:
+    """Start one process of a Python program that may run up to `count` threads.
+
+    layer: Numba's threading layer; None: the one that the environment names, else the first that is here of omp, tbb, workqueue (omp
+    starts its threads at once, and gcc's OpenMP shares them). The threads are not bound: the program binds them while it measures.
+    """
+    env = {
+        "NUMBA_NUM_THREADS": str(count),
+        "OMP_PROC_BIND": "false",
+        "NUMBA_THREADING_LAYER_PRIORITY": "omp tbb workqueue",
+    }
+    if layer or "NUMBA_THREADING_LAYER" in environ:
+        env["NUMBA_THREADING_LAYER"] = layer or environ["NUMBA_THREADING_LAYER"]
+    libraries = Path(sys.prefix) / "lib"
+    if (libraries / "libtbb.so.12").exists():  # pip puts it there, where the loader does not look
+        env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(libraries), environ.get("LD_LIBRARY_PATH")]))
+    if cached := _compiled():
+        env["NUMBA_CACHE_DIR"] = str(cached)
+    return Command([sys.executable, *program], env)
+
+
+def _compiled() -> Path | None:
+    """Return the folder for compiled kernels, one for each state of their sources: Numba does not see a change in another file."""
+    sources = sorted((Path(__file__).resolve().parents[2] / "openmp_like").glob("*.py"))
+    digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    folder = Path.home() / ".cache" / "parlab" / f"numba-{digest}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None  # then Numba looks for a place by itself
+    return folder
 
 
 def _here(count: int, python: list[str], env: dict[str, str], mpi: Mpi) -> Command:

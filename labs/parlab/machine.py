@@ -10,7 +10,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("parlab", "numpy", "scipy", "mpi4py", "openmpi", "mpich", "numba", "torch", "cupy-cuda13x", "numba-mpi")
+PACKAGES = (
+    "parlab",
+    "numpy",
+    "scipy",
+    "mpi4py",
+    "openmpi",
+    "mpich",
+    "numba",
+    "tbb",
+    "torch",
+    "cupy-cuda13x",
+    "numba-mpi",
+)
 
 
 def cores() -> int:
@@ -51,7 +63,8 @@ def one_line(known: dict[str, Any]) -> str:
     memory = f"{known['memory_bytes'] / 2**30:.0f} GiB" if "memory_bytes" in known else "memory unknown"
     kinds = Counter(gpu.split(",")[0] for gpu in known.get("gpus", []))
     gpus = "".join(f", {count} x {kind}" for kind, count in kinds.items())
-    return f"{known.get('cpu', 'unknown CPU')}, {known.get('cores_allowed', '?')} cores, {memory}{gpus}, {known.get('mpi', 'no MPI')}"
+    mpi = f", {known['mpi']}" if "mpi" in known else ""
+    return f"{known.get('cpu', 'unknown CPU')}, {known.get('cores_allowed', '?')} cores, {memory}{gpus}{mpi}"
 
 
 def _processor() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ MOST_ROUNDS = 192  # where the stop rule looks for the last time
 LEAST = 6  # samples that have a 95 % interval
 CLOCK_STEPS = 200  # a sample lasts at least this many steps of the clock: reading it then costs under 1 % of the sample
 INVOLUNTARY = 2  # more involuntary context switches than this, and a sample is dropped
-DUTY = 0.9  # a computing sample that got less than this share of its core is dropped
+DUTY = 0.9  # a computing sample that got less than this share of its cores is dropped
 DUTY_FROM = 2e-3  # seconds; below this the accounting of CPU time is too coarse to judge a sample
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -39,8 +40,11 @@ class Team(Protocol):
         """Return what any of the workers has to say, by worker, the same on all of them."""
 
 
+@dataclass(frozen=True)
 class Alone:
-    """A team of one process."""
+    """A team of one process, which runs `size` threads by itself."""
+
+    size: int = 1
 
     def barrier(self) -> None:
         """Do nothing: nobody else is there."""
@@ -103,12 +107,13 @@ def interleave(
     seed: int,
     refresh: Callable[[], None] = lambda: None,
     gate: bool = True,
-    computing: bool = False,
+    busy: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Trials]:
     """Time every run in rounds of random order until all medians are known to 3 % or `limit` seconds have passed.
 
     refresh: called once before each round, to change the inputs. gate: drop trials in which the scheduler took a core away (not to be
-    asked where workers outnumber the cores). computing: the runs keep their core busy, so CPU time is held against wall time too.
+    asked where workers outnumber the cores). busy: how many cores a run of this process keeps busy from begin to end; its CPU time is then
+    held against its wall time too.
     All workers must call with the same arguments; all get the same trials.
     """
     order = np.random.default_rng(seed)
@@ -121,7 +126,7 @@ def interleave(
         mine = np.empty(2 * len(names) + 1)
         for i in order.permutation(len(names)):
             team.barrier()
-            mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], computing)
+            mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], busy.get(names[i], 0))
         mine[-1] = time.perf_counter() - start
         shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
         table[done - 1], hit[done - 1], elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
@@ -138,17 +143,17 @@ def interleave(
 def _calibrate(run: Callable[[], object], team: Team) -> int:
     """Warm the run up and find how many calls fill a sample, agreed by all workers."""
     batch = 1
-    _sample(run, batch, computing=False)
+    _sample(run, batch, busy=0)
     while True:
         team.barrier()
-        seconds = batch * _sample(run, batch, computing=False)[0]
+        seconds = batch * _sample(run, batch, busy=0)[0]
         seconds, least = team.slowest(np.array([seconds, CLOCK_STEPS * clock_step()]))
         if seconds >= least:
             return batch
         batch *= 2 ** min(4, math.ceil(math.log2(least / max(seconds, least / 16))))
 
 
-def _sample(run: Callable[[], object], batch: int, computing: bool) -> tuple[float, float]:
+def _sample(run: Callable[[], object], batch: int, busy: int) -> tuple[float, float]:
     """Return seconds for one call, and whether the scheduler disturbed it (0 or 1)."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     cpu = time.process_time()
@@ -158,5 +163,5 @@ def _sample(run: Callable[[], object], batch: int, computing: bool) -> tuple[flo
     wall = time.perf_counter() - start
     cpu = time.process_time() - cpu
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
-    starved = computing and wall > DUTY_FROM and cpu < DUTY * wall
+    starved = wall > DUTY_FROM and cpu < DUTY * busy * wall
     return wall / batch, float(taken > INVOLUNTARY or starved)

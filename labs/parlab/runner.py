@@ -10,10 +10,12 @@ from pathlib import Path
 from parlab import header, process, results, table, witness
 from parlab.bench import MORE, RUNNING
 from parlab.catalogue import Lab, select
-from parlab.errors import DONE, FAILED, TIMED_OUT, BadRequest
-from parlab.launch import Command, find_mpi, ranks
+from parlab.crew import LAYERS
+from parlab.errors import BAD_REQUEST, DONE, FAILED, TIMED_OUT, BadRequest
+from parlab.launch import Command, find_mpi, ranks, threads
 from parlab.machine import cores
 from parlab.options import BUDGETS, doubling
+from parlab.records import Fault, Skip
 
 START_SECONDS = 60  # for interpreters to start and Numba to compile, beside a lab's own time
 SLACK = 3  # how often a lab's own time fits into its limit, for each number of workers: a deadlock is for ever
@@ -34,15 +36,18 @@ def run(options: argparse.Namespace) -> int:
             print("\n".join([c.line() for c in commands[lab.id]] or [f"# {lab.id}: skipped: {missing[lab.id]}"]))
         return DONE
     writer = results.Writer(out)
-    mpi = {} if all(missing.values()) else {"mpi": str(find_mpi())}
+    with_ranks = [lab for lab in chosen if "ranks" in lab.needs and not missing[lab.id]]
+    mpi = {"mpi": str(find_mpi())} if with_ranks else {}
     begun = header.begin(writer, options, mpi)
     table.heading(begun)
     statuses = [DONE]
     try:
         for lab in chosen:
             if reason := missing[lab.id]:
-                writer.write(results.Skip(lab.id, reason))
+                writer.write(Skip(lab.id, reason))
             else:
+                if beyond := _beyond(lab, options):
+                    writer.write(Skip(lab.id, f"{beyond} threads: this process may use {cores()} cores"))
                 statuses.append(_run_lab(lab, commands[lab.id], options, writer))
             table.show_lab(lab, results.read(out))
     finally:
@@ -57,11 +62,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
-    """Build the command lines of a lab: one launch for the numbers of workers that the cores can hold, one for those beyond.
+    """Build the command lines of a lab of ranks: one launch for the numbers that the cores can hold, one for those beyond.
 
     Apart, because ranks that own a core should be bound and spin, and ranks that share one must yield: one launch cannot do both.
     """
     wanted = _wanted(lab, options)
+    if "ranks" not in lab.needs:
+        return list(_processes(lab, options, out, wanted))
     here = options.hosts is None and "SLURM_JOB_ID" not in os.environ
     room = cores() if here else max(wanted)  # elsewhere the engine knows the cores, and places the ranks
     parts = [part for part in ([p for p in wanted if p <= room], [p for p in wanted if p > room]) if part]
@@ -69,11 +76,23 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
 
 
 def _wanted(lab: Lab, options: argparse.Namespace) -> list[int]:
-    return lab.wanted(options.workers or doubling(max(4, cores())))
+    if "ranks" in lab.needs:
+        return lab.wanted(options.workers or doubling(max(4, cores())))
+    return [p for p in lab.wanted(options.workers or doubling(cores())) if p <= cores()]
+
+
+def _beyond(lab: Lab, options: argparse.Namespace) -> str:
+    """Name the numbers of threads that were asked for and have no core each."""
+    return ", ".join(str(p) for p in options.workers or [] if "ranks" not in lab.needs and p > cores())
 
 
 def _unsuited(lab: Lab, options: argparse.Namespace) -> str | None:
     """Say why none of the numbers of workers suits the lab. Raises BadRequest where the lab was asked for by its name."""
+    if (beyond := _beyond(lab, options)) and {lab.id, lab.topic} & set(options.labs):
+        fitting = ",".join(map(str, doubling(cores())))
+        raise BadRequest(
+            f"{lab.id}: {beyond} threads asked, but this process may use {cores()} cores: ask for --workers {fitting}"
+        )
     if _wanted(lab, options):
         return None
     reason = f"it runs on {' or '.join(map(str, lab.workers))} workers, not on {', '.join(map(str, options.workers))}"
@@ -84,12 +103,25 @@ def _unsuited(lab: Lab, options: argparse.Namespace) -> str | None:
 
 def _commands(lab: Lab, options: argparse.Namespace, out: Path, parts: list[list[int]]) -> Iterator[Command]:
     for i, part in enumerate(parts):
-        asked = ["--workers", ",".join(map(str, part)), "--budget", options.budget, "--seed", str(options.seed)]
-        command = ranks(
-            part[-1], [str(lab.script), *asked, *(["--debug"] if options.debug else [])], hosts=options.hosts
-        )
-        more = {MORE: "1"} if i + 1 < len(parts) else {}
-        yield Command(command.argv, command.env | {RUNNING: str(out.resolve())} | more)
+        yield _of_run(ranks(part[-1], _program(lab, options, part), hosts=options.hosts), out, i + 1 < len(parts))
+
+
+def _processes(lab: Lab, options: argparse.Namespace, out: Path, wanted: list[int]) -> Iterator[Command]:
+    """Build one launch for each layer, or one on the layer that is usual here."""
+    asked = os.environ.get("NUMBA_THREADING_LAYER")
+    layers = LAYERS if lab.layers and asked is None else (asked,)
+    for layer in layers:
+        yield _of_run(threads(wanted[-1], _program(lab, options, wanted), layer=layer), out, layer != layers[-1])
+
+
+def _program(lab: Lab, options: argparse.Namespace, workers: list[int]) -> list[str]:
+    asked = ["--workers", ",".join(map(str, workers)), "--budget", options.budget, "--seed", str(options.seed)]
+    return [str(lab.script), *asked, *(["--debug"] if options.debug else [])]
+
+
+def _of_run(command: Command, out: Path, more: bool) -> Command:
+    """Tell the processes which run they belong to, and whether another launch of the lab follows, which will conclude."""
+    return Command(command.argv, command.env | {RUNNING: str(out.resolve())} | ({MORE: "1"} if more else {}))
 
 
 def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, writer: results.Writer) -> int:
@@ -106,7 +138,7 @@ def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, wri
             return _fault(lab, writer, f"ended after its limit of {limit:g} s; {testimony.sentence()}", TIMED_OUT, log)
         if 0 not in testimony.finished or testimony.raised:  # rank 0 says it is done when all others are
             told = testimony.sentence() if testimony.raised or testimony.silent or testimony.stood else _last_line(log)
-            return _fault(lab, writer, told, FAILED, log)
+            return _fault(lab, writer, told, BAD_REQUEST if ended.status == BAD_REQUEST else FAILED, log)
         if ended.status:
             return _fault(lab, writer, f"the launcher ended with status {ended.status}: {_last_line(log)}", FAILED, log)
         if options.debug:
@@ -116,7 +148,7 @@ def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, wri
 
 
 def _fault(lab: Lab, writer: results.Writer, told: str, status: int, log: Path) -> int:
-    writer.write(results.Fault(lab.id, f"{told}; what it printed is in {log}"))
+    writer.write(Fault(lab.id, f"{told}; what it printed is in {log}"))
     return status
 
 

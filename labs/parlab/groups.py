@@ -1,0 +1,74 @@
+"""How records belong together when they are shown: a group is what one table holds, or one panel of a picture."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+from parlab import units
+from parlab.bench import AGAIN
+from parlab.catalogue import Lab
+from parlab.records import PROOF, Case, Comparison, Measurement, Record
+
+Verdicts = dict[tuple[str, int], Comparison]  # by case and number of workers
+
+
+@dataclass(frozen=True)
+class Group:
+    """Measurements that share all parameters but the one of the columns and the one that is swept.
+
+    shape: "sweep": times along a parameter; "scaling": speed-up over the workers against a serial program; "bars": times side by side.
+    """
+
+    title: str
+    shape: Literal["sweep", "scaling", "bars"]
+    along: str
+    columns: str
+    measured: list[Measurement]
+
+    def name(self, m: Measurement) -> str:
+        """Return the name of the measurement's case within the group."""
+        return str(m.case[self.columns])
+
+    def at(self, m: Measurement) -> float:
+        """Return the value of the swept parameter."""
+        return float(m.case.get(self.along, 0))
+
+    def tick(self, value: float) -> str:
+        """Write a value of the swept parameter."""
+        return units.nbytes(value) if self.along.endswith("bytes") else f"{value:g}"
+
+    def serial(self, workers: int) -> Measurement:
+        """Return the serial program that was measured beside this number of workers, else the one beside the fewest."""
+        found = sorted((m for m in self.measured if self.name(m) == "serial"), key=lambda m: m.workers)
+        return next((m for m in found if m.workers == workers), found[0])
+
+    @property
+    def weak(self) -> bool:
+        """Whether the work grows with the workers; the serial program then does the share of one."""
+        return self.measured[0].case.get("scaling") == "weak"
+
+
+def groups(lab: Lab, records: list[Record]) -> list[Group]:
+    """Put the measurements of a lab into groups, in the order in which they were made; proofs and controls are left out."""
+    found: dict[str, list[Measurement]] = defaultdict(list)
+    for m in records:
+        if isinstance(m, Measurement) and PROOF not in m.case and not str(m.case[lab.columns]).endswith(AGAIN):
+            told = (f"{key} {value}" for key, value in m.case.items() if key not in (lab.columns, *lab.along))
+            found[", ".join(told)].append(m)
+    return [_group(lab, title, measured) for title, measured in found.items()]
+
+
+def _group(lab: Lab, title: str, measured: list[Measurement]) -> Group:
+    along = next((name for name in lab.along if any(name in m.case for m in measured)), "")
+    based = any(m.case[lab.columns] == "serial" for m in measured)
+    return Group(title, "sweep" if along else "scaling" if based else "bars", along, lab.columns, measured)
+
+
+def verdicts(records: list[Record]) -> Verdicts:
+    """Return what the comparisons say of each case."""
+    return {(key(r.faster), r.workers): r for r in records if isinstance(r, Comparison)}
+
+
+def key(case: Case) -> str:
+    """Return a case as one word, whatever the order of its parameters."""
+    return repr(sorted(case.items()))

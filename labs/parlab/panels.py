@@ -1,0 +1,176 @@
+"""One panel of a picture: points with intervals where something was measured, lines where a model or a bound is."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from parlab import units
+from parlab.groups import Group
+from parlab.records import Lanes, Measurement
+from parlab.scaling import law, speed_up
+from parlab.stats import Interval
+
+MARKERS = "osD^vPX*<>hp"
+BOUND = "#888888"
+MOST_TICKS = 6
+LABELLED = 0.06  # a span at least this share of the timeline carries its label
+
+
+def sweep(axes: Any, group: Group, workers: int) -> None:
+    """Time along the swept parameter; dashed: predicted."""
+    measured = [m for m in group.measured if m.workers == workers and group.at(m) > 0 and "'s " not in group.name(m)]
+    for i, name in enumerate(_names(group, measured)):
+        points = sorted((m for m in measured if group.name(m) == name), key=group.at)
+        x = np.array([group.at(m) for m in points])
+        if not points[0].verified:  # the floor: a line, for nothing lies below it
+            axes.plot(x, [m.seconds.median for m in points], color=BOUND, linewidth=1.5, label=f"{name} (bound)")
+            continue
+        _errorbar(axes, x, [m.seconds for m in points], name, i)
+        told = [(group.at(m), m.prediction.seconds) for m in points if m.prediction]
+        if told:
+            axes.plot(*zip(*told, strict=True), color=_colour(i), linestyle="--", linewidth=0.9)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    ticks = sorted({group.at(m) for m in measured})
+    ticks = ticks[:: -(-len(ticks) // MOST_TICKS)]
+    axes.set_xticks(ticks, [group.tick(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel(group.along.replace("_", " ").replace("bytes", "size").strip())
+    _seconds_axis(axes.yaxis)
+    axes.set_ylabel("time of one operation" + (" (dashed: predicted)" if any(m.prediction for m in measured) else ""))
+    crowded = any(m.how["oversubscribed"] for m in measured)
+    many = f"{workers} {group.measured[0].kind}" + (" (more than cores)" if crowded else "")
+    _finish(axes, f"{group.title}, {many}".removeprefix(", "))
+
+
+def scaling(axes: Any, group: Group) -> None:
+    """Speed-up over the workers against the best serial program, with the ideal line and the law of the best case."""
+    verified = [m for m in group.measured if m.verified]
+    serial = group.serial(0)
+    workers = sorted({m.workers for m in verified})
+    axes.plot(workers, workers, color=BOUND, linewidth=1, label="ideal")
+    names = [name for name in _names(group, verified) if name != "serial"]
+    best, best_speed = "", 0.0
+    for i, name in enumerate(names):
+        points = sorted((m for m in verified if group.name(m) == name), key=lambda m: m.workers)
+        ups = [_speed_up(group, m) for m in points]
+        spread = 1 + 0.012 * (i - len(names) / 2)  # side by side, not on top of each other
+        _errorbar(axes, spread * np.array([m.workers for m in points]), ups, name, i)
+        if ups[-1].median > best_speed:
+            best, best_speed = name, ups[-1].median
+    samples = {m.workers: m.samples for m in verified if group.name(m) == best and not m.how["oversubscribed"]}
+    if len(samples) > 2:
+        fitted = law(samples, serial.samples, group.weak)
+        p = np.geomspace(1, max(samples), 50)
+        up = [serial.seconds.median * (q if group.weak else 1) / fitted.predict(q) for q in p]
+        axes.plot(p, up, color="#333333", linestyle="--", linewidth=1, label=f"{fitted.model}, {best}")
+    crowded = [m.workers for m in verified if m.how["oversubscribed"]]
+    if crowded:
+        axes.axvspan(
+            min(crowded) / 1.3,
+            max(crowded) * 1.3,
+            color="#f3e3c3",
+            alpha=0.5,
+            zorder=0,
+            label="more workers than cores",
+        )
+    _workers_axis(axes, workers, serial.kind)
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylabel("speed-up")
+    _finish(axes, f"{group.title}\nserial: {units.interval(serial.seconds)}".strip())
+
+
+def bars(axes: Any, group: Group) -> None:
+    """Times side by side: bars for one team of workers, curves over the workers where there are more."""
+    workers = sorted({m.workers for m in group.measured})
+    names = _names(group, group.measured)
+    if len(workers) > 2:
+        for i, name in enumerate(names):
+            points = sorted((m for m in group.measured if group.name(m) == name), key=lambda m: m.workers)
+            _errorbar(axes, np.array([m.workers for m in points]), [m.seconds for m in points], name, i, "-")
+        _workers_axis(axes, workers, group.measured[0].kind)
+        axes.set_yscale("log")
+        _seconds_axis(axes.yaxis)
+        axes.set_ylabel("time of one operation")
+        _finish(axes, group.title)
+        return
+    shown = {group.name(m): m for m in group.measured if m.workers == workers[-1]}
+    medians = [m.seconds.median for m in shown.values()]
+    places = np.arange(len(shown))[::-1]
+    axes.barh(places, medians, color=[_colour(0) if m.verified else BOUND for m in shown.values()], height=0.6)
+    axes.errorbar(medians, places, xerr=_limits([m.seconds for m in shown.values()]), fmt="none", ecolor="#333333")
+    axes.set_yticks(places, list(shown))
+    axes.grid(axis="y", visible=False)
+    if max(medians) > 20 * min(medians):
+        axes.set_xscale("log")
+        axes.set_xlim(min(medians) / 3)
+    _seconds_axis(axes.xaxis)
+    axes.set_xlabel("time of one operation")
+    axes.set_title(f"{group.title}, {workers[-1]} {group.measured[0].kind}".removeprefix(", "), fontsize=9)
+
+
+def timeline(axes: Any, kept: Lanes) -> None:
+    """Who did what when: a lane for each worker, a box for each span."""
+    ends = [end for _, spans in kept.lanes for _, end, _ in spans]
+    whole = max(ends, default=1.0)
+    for row, (_, spans) in enumerate(kept.lanes):
+        for i, (begin, end, label) in enumerate(spans):
+            colour = mpl.color_sequences["tab20c"][4 * (row % 4) + i % 2]
+            axes.barh(row, end - begin, left=begin, height=0.7, color=colour, edgecolor="white", linewidth=0.3)
+            if end - begin > LABELLED * whole:
+                axes.text((begin + end) / 2, row, label, ha="center", va="center", fontsize=6)
+    axes.set_yticks(range(len(kept.lanes)), [name for name, _ in kept.lanes])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    _seconds_axis(axes.xaxis)
+    axes.set_xlabel("time")
+    axes.set_title(", ".join(f"{name} {value}" for name, value in kept.case.items()), fontsize=9)
+
+
+def _names(group: Group, measured: list[Measurement]) -> list[str]:
+    return list(dict.fromkeys(group.name(m) for m in measured))
+
+
+def _speed_up(group: Group, m: Measurement) -> Interval:
+    return speed_up(np.array(group.serial(m.workers).samples) * (m.workers if group.weak else 1), m.samples)
+
+
+def _colour(i: int) -> Any:
+    return mpl.color_sequences["tab20" if i >= 10 else "tab10"][i % 10]
+
+
+def _limits(values: list[Interval]) -> Any:
+    """Return the lengths of the bars to both sides; an unbounded side gets none."""
+    lengths = [[v.median - v.low for v in values], [v.high - v.median for v in values]]
+    return np.nan_to_num(np.array(lengths), posinf=0.0)
+
+
+def _errorbar(axes: Any, x: Any, values: list[Interval], name: str, i: int, line: str = "") -> None:
+    axes.errorbar(
+        x,
+        [v.median for v in values],
+        yerr=_limits(values),
+        fmt=MARKERS[i % len(MARKERS)] + line,
+        color=_colour(i),
+        markersize=4.5,
+        linewidth=0.8,
+        elinewidth=1,
+        label=name,
+    )
+
+
+def _workers_axis(axes: Any, workers: list[int], kind: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(workers, [str(w) for w in workers])
+    axes.set_xlabel(kind)
+
+
+def _seconds_axis(axis: Any) -> None:
+    axis.set_major_formatter(lambda value, _: units.seconds(value))
+
+
+def _finish(axes: Any, title: str) -> None:
+    axes.set_title(title, fontsize=9)
+    axes.legend(fontsize=7, frameon=False, loc="best")

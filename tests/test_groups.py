@@ -1,0 +1,89 @@
+"""Records fall into groups by what they share, and a group's shape follows from what it holds."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from parlab.catalogue import Lab
+from parlab.groups import groups, verdicts
+from parlab.judge import on_free_cores
+from parlab.records import PROOF, Case, Comparison, Measurement, Record, Row
+from parlab.stats import Interval
+from parlab.tables import SHAPES, table_of_rows
+
+LAB = Lab("x", "openmp_like", "?", "?", "way", along=["bytes"])
+
+
+def timed(workers: int, seconds: float, **case: str | int) -> Measurement:
+    how = {"oversubscribed": False}
+    return Measurement(
+        "x", case, workers, "threads", Interval(seconds, seconds, seconds, 24), [seconds] * 24, {}, True, how=how
+    )
+
+
+def compared(workers: int, ratio: float, faster: Case, than: Case) -> Comparison:
+    return Comparison(
+        "x", faster, than, workers, Interval(ratio, ratio, ratio, 24), "slower" if ratio < 1 else "faster"
+    )
+
+
+RECORDS: list[Record] = [
+    timed(2, 1.0, **{PROOF: "omp", "work": "together"}),
+    timed(2, 1.0, kernel="a", way="serial"),
+    timed(2, 0.5, kernel="a", way="prange"),
+    timed(2, 1.0, kernel="b", way="one", bytes=8),
+    timed(2, 2.0, kernel="b", way="one", bytes=16),
+    timed(1, 2.0, kernel="c", way="one"),
+    timed(2, 3.0, kernel="c", way="one"),
+    timed(2, 1.5, kernel="c", way="two"),
+    timed(2, 1.5, kernel="c", way="two again"),
+    compared(2, 0.5, {"kernel": "c", "way": "one"}, {"kernel": "c", "way": "two"}),
+]
+
+
+def test_groups_share_all_but_the_columns_and_the_sweep_and_leave_proofs_and_controls_out() -> None:
+    found = groups(LAB, RECORDS)
+    assert [(g.title, g.shape, len(g.measured)) for g in found] == [
+        ("kernel a", "scaling", 2),
+        ("kernel b", "sweep", 2),
+        ("kernel c", "bars", 3),
+    ]
+    assert found[1].tick(16) == "16 B"
+
+
+def text(group_title: str) -> str:
+    out = io.StringIO()
+    group = next(g for g in groups(LAB, RECORDS) if g.title == group_title)
+    Console(file=out, width=140).print(SHAPES[group.shape](group, verdicts(RECORDS))[0])
+    return out.getvalue()
+
+
+def test_the_tables_show_what_was_measured() -> None:
+    assert "2.00 [2.00, 2.00]" in text("kernel a")  # the speed-up against the serial program
+    assert "16 B" in text("kernel b")
+    line = next(line for line in text("kernel c").splitlines() if line.startswith("one"))
+    assert "3 s" in line
+    assert line.split()[-1] == "2"  # twice as long as the reference
+    assert "of bound" not in text("kernel c")  # a column in which nothing is said is not there
+
+
+def test_findings_with_the_same_columns_share_a_table_and_doubles_show_once() -> None:
+    rows = [
+        Row("x", {"clause": "if", "says": "[ok]"}),
+        Row("x", {"clause": "if", "says": "[ok]"}),
+        Row("x", {"layer": "omp"}),
+    ]
+    out = io.StringIO()
+    for table in table_of_rows(rows):
+        Console(file=out, width=100).print(table)
+    assert out.getvalue().count("[ok]") == 1
+    assert "layer" in out.getvalue()
+
+
+@pytest.mark.parametrize(("ratios", "holds"), [([1.0, 0.95], True), ([1.0, 0.5], None), ([], None)])
+def test_a_claim_about_threads_needs_a_core_for_each_before_and_after(ratios: list[float], holds: bool | None) -> None:
+    alone = {PROOF: "omp", "work": "alone"}
+    proofs: list[Record] = [compared(2, ratio, {PROOF: "omp", "work": "together"}, alone) for ratio in ratios]
+    assert on_free_cores(proofs, 2, True) is holds
+    assert on_free_cores(proofs, 2, False) is (False if holds else None)
