@@ -9,6 +9,9 @@ import pytest
 
 from parlab import launch, process
 
+# Threads for teams of up to four, whatever the machine has; kernels compiled once for each state of their sources.
+os.environ.update({name: value for name, value in launch.threads(4, []).env.items() if name.startswith("NUMBA_")})
+
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
 QUIET = ["-q", "-x", "--no-header", "-rs", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
 

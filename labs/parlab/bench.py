@@ -250,7 +250,7 @@ def lab(name: str, main: Callable[[Bench], None]) -> None:
     parser = Parser(prog=f"{name}.py", description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
     add_run_options(parser)
     options = parser.parse_args()
-    by_ranks = "ranks" in labs()[name].needs
+    by_ranks = name not in labs() or "ranks" in labs()[name].needs
     under_mpi = any(
         variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")
     )

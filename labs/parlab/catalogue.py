@@ -1,5 +1,6 @@
 """The labs there are, read from labs.toml, and whether each can run here."""
 
+import os
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from typing import Any
 
 from parlab.errors import BadRequest
 
-HERE = Path(__file__).resolve().parent.parent
+# PARLAB_LABS: a folder with labs.toml and scripts of one's own
+HERE = Path(os.environ.get("PARLAB_LABS") or Path(__file__).resolve().parent.parent).resolve()
 
 
 @dataclass(frozen=True)

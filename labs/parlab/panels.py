@@ -20,8 +20,12 @@ LABELLED = 0.06  # a span at least this share of the timeline carries its label
 def sweep(axes: Any, group: Group, workers: int) -> None:
     """Time along the swept parameter; dashed: predicted."""
     measured = [m for m in group.measured if m.workers == workers and group.at(m) > 0 and "'s " not in group.name(m)]
-    for i, name in enumerate(_names(group, measured)):
+    for i, name in enumerate(
+        _names(group, group.measured)
+    ):  # of all teams, so that a case keeps its colour from panel to panel
         points = sorted((m for m in measured if group.name(m) == name), key=group.at)
+        if not points:
+            continue
         x = np.array([group.at(m) for m in points])
         if not points[0].verified:  # the floor: a line, for nothing lies below it
             axes.plot(x, [m.seconds.median for m in points], color=BOUND, linewidth=1.5, label=f"{name} (bound)")
@@ -138,7 +142,7 @@ def _speed_up(group: Group, m: Measurement) -> Interval:
 
 
 def _colour(i: int) -> Any:
-    return mpl.color_sequences["tab20" if i >= 10 else "tab10"][i % 10]
+    return mpl.color_sequences["tab20"][(2 * i + i // 10) % 20]  # the ten strong colours, then the ten light ones
 
 
 def _limits(values: list[Interval]) -> Any:
@@ -173,4 +177,7 @@ def _seconds_axis(axis: Any) -> None:
 
 def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=9)
-    axes.legend(fontsize=7, frameon=False, loc="best")
+    beside: Any = (
+        {"loc": "upper left", "bbox_to_anchor": (1, 1)} if len(axes.get_legend_handles_labels()[1]) > 4 else {}
+    )
+    axes.legend(fontsize=7, frameon=False, **beside)

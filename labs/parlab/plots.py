@@ -17,7 +17,7 @@ from parlab.groups import Group, groups
 from parlab.panels import bars, scaling, sweep, timeline
 from parlab.records import Lanes, Run
 
-WIDTH, HEIGHT = 4.6, 4.2  # inches of a panel
+WIDTH, HEIGHT = 5.6, 4.2  # inches of a panel
 LEAST_WIDTH = 8.2  # inches, for the question and the machine to fit in one line
 ACROSS = 3  # panels side by side
 MOST_PANELS = 9

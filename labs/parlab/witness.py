@@ -72,12 +72,16 @@ class Testimony:
             if words.startswith(FOR_ALL):
                 return words.removeprefix(FOR_ALL)
         if self.raised:
-            return "; ".join(f"rank {rank}: {words}" for rank, words in sorted(self.raised.items())[:2])
-        waiting = ", ".join(f"rank {rank} stood in {place}" for rank, place in sorted(self.stood.items())[:4])
+            return "; ".join(f"{self._who(rank)}: {words}" for rank, words in sorted(self.raised.items())[:2])
+        waiting = ", ".join(f"{self._who(rank)} stood in {place}" for rank, place in sorted(self.stood.items())[:4])
         if self.silent:
-            names = " or ".join(f"rank {rank}" for rank in self.silent[:4])
+            names = " or ".join(self._who(rank) for rank in self.silent[:4])
             return f"{names} ended without a word (killed, or left by os._exit)" + (f"; {waiting}" if waiting else "")
-        return waiting or "no rank left a trace"
+        return waiting or "no process left a trace"
+
+    def _who(self, rank: int) -> str:
+        alone = len(self.finished) + len(self.raised) + len(self.stood) + len(self.silent) == 1
+        return "it" if alone else f"rank {rank}"
 
 
 def read(directory: Path) -> Testimony:
