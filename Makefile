@@ -8,7 +8,7 @@ PARLAB := $(BIN)/python -m parlab
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup labs test mpi openmp_like cuda ddp report machine lint clean
+.PHONY: help setup labs test mpi openmp_like cuda ddp pyomp report machine lint clean
 
 help:         ## print this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ cuda: setup   ## CUDA streams, copies and overlap
 ddp: setup    ## data- against model-parallel training
 	@$(PARLAB) run ddp $(ARGS)
 
+pyomp:        ## PyOMP in an environment of its own, for the table of clauses in openmp_clauses (it cannot share Numba's)
+	@$(PYTHON) -m venv .venv-pyomp
+	@.venv-pyomp/bin/python -m pip --disable-pip-version-check install --quiet pyomp==0.6.0
+
 report: setup ## show the latest recorded run again and draw its pictures
 	@$(PARLAB) report $(ARGS)
 
@@ -47,5 +51,5 @@ lint: setup   ## ruff and mypy
 	@$(BIN)/mypy
 
 clean:        ## remove the environments and caches; results/ stays
-	rm -rf .venv .venv-mpich .venv-none .venv*.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis labs/*.egg-info
+	rm -rf .venv .venv-mpich .venv-none .venv-pyomp .venv*.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis labs/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
