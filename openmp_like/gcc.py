@@ -19,15 +19,15 @@ def load(name: str, *flags: str) -> CDLL:
     RuntimeError, in one line, where there is no C compiler or it cannot do that. The C functions run on the same GNU OpenMP threads
     as Numba's omp layer when the same thread calls both.
     """
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    compiler = shutil.which(os.environ.get("CC", "gcc")) or shutil.which("cc")
     if compiler is None:
-        raise RuntimeError("no C compiler (gcc) on PATH: the comparison with C is left out")
+        raise RuntimeError("no C compiler (gcc, or what CC names) on PATH: the comparison with C is left out")
     source = Path(__file__).with_name(name)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.so"
         command = [compiler, *FLAGS, *flags, str(source), "-o", str(target), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            told = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+            told = next((line for line in done.stderr.splitlines() if "error" in line), f"status {done.returncode}")
             raise RuntimeError(f"{Path(compiler).name} cannot compile {name} with {' '.join(FLAGS)}: {told}")
         return CDLL(str(target))  # it stays loaded when its file is gone

@@ -117,7 +117,7 @@ def _ping_pong(words: Any, rounds: int, threads: int) -> None:
                 store(words, mine, i, "release")
 
 
-@njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _nothing(n: int) -> int:
     total = 0
     for i in prange(n):
@@ -147,7 +147,7 @@ def _mask_call(context: Any, words: Any, lane: Any, setting: Any) -> Any:
     return types.void(words, types.intp, types.boolean), emit
 
 
-@njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _exchange_masks(words: Any, setting: bool) -> None:
     for lane in prange(words.shape[0]):
         _mask_call(words, lane, setting)

@@ -59,7 +59,10 @@ def groups(lab: Lab, records: list[Record]) -> list[Group]:
 
 
 def _group(lab: Lab, title: str, measured: list[Measurement]) -> Group:
-    along = next((name for name in lab.along if any(name in m.case for m in measured)), "")
+    values = {name: {m.case[name] for m in measured if name in m.case} for name in lab.along}
+    along = next((name for name, found in values.items() if len(found) > 1), "")
+    fixed = [f"{name} {value}" for name, found in values.items() if len(found) == 1 for value in found]
+    title = ", ".join(filter(None, [title, *fixed]))  # a sweep of one value is none
     based = any(m.case[lab.columns] == "serial" for m in measured)
     return Group(title, "sweep" if along else "scaling" if based else "bars", along, lab.columns, measured)
 

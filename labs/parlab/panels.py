@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
 from parlab import units
 from parlab.groups import Group
@@ -14,32 +15,37 @@ from parlab.stats import Interval
 MARKERS = "osD^vPX*<>hp"
 BOUND = "#888888"
 MOST_TICKS = 6
+DECADES = 10  # values whose largest is this many times the smallest are drawn on a logarithmic axis
+FEW_DECADES = 2.5  # below this a logarithmic axis also names 2 and 5
+NARROW = 1024  # a sweep from 0 up to this is drawn on a linear axis, so that the 0 has a place
 LABELLED = 0.06  # a span at least this share of the timeline carries its label
 
 
 def sweep(axes: Any, group: Group, workers: int) -> None:
     """Time along the swept parameter; dashed: predicted."""
-    measured = [m for m in group.measured if m.workers == workers and group.at(m) > 0 and "'s " not in group.name(m)]
-    for i, name in enumerate(
-        _names(group, group.measured)
-    ):  # of all teams, so that a case keeps its colour from panel to panel
+    linear = 0 in map(group.at, group.measured) and max(map(group.at, group.measured)) <= NARROW
+    drawn = [m for m in group.measured if (linear or group.at(m) > 0) and "'s " not in group.name(m)]
+    measured = [m for m in drawn if m.workers == workers]
+    bounded = any(m.verified for m in measured)
+    for i, name in enumerate(_names(group, drawn)):  # of all teams: a case keeps its colour from panel to panel
         points = sorted((m for m in measured if group.name(m) == name), key=group.at)
         if not points:
             continue
         x = np.array([group.at(m) for m in points])
-        if not points[0].verified:  # the floor: a line, for nothing lies below it
+        if bounded and not points[0].verified:  # the floor: a line, for nothing lies below it
             axes.plot(x, [m.seconds.median for m in points], color=BOUND, linewidth=1.5, label=f"{name} (bound)")
             continue
         _errorbar(axes, x, [m.seconds for m in points], name, i)
         told = [(group.at(m), m.prediction.seconds) for m in points if m.prediction]
         if told:
             axes.plot(*zip(*told, strict=True), color=_colour(i), linestyle="--", linewidth=0.9)
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
+    if not linear:
+        axes.set_xscale("log", base=2)
+    _time_scale(axes, [m.seconds.median for m in measured])
     ticks = sorted({group.at(m) for m in measured})
     ticks = ticks[:: -(-len(ticks) // MOST_TICKS)]
     axes.set_xticks(ticks, [group.tick(tick) for tick in ticks])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(group.along.replace("_", " ").replace("bytes", "size").strip())
     _seconds_axis(axes.yaxis)
     axes.set_ylabel("time of one operation" + (" (dashed: predicted)" if any(m.prediction for m in measured) else ""))
@@ -95,7 +101,7 @@ def bars(axes: Any, group: Group) -> None:
             points = sorted((m for m in group.measured if group.name(m) == name), key=lambda m: m.workers)
             _errorbar(axes, np.array([m.workers for m in points]), [m.seconds for m in points], name, i, "-")
         _workers_axis(axes, workers, group.measured[0].kind)
-        axes.set_yscale("log")
+        _time_scale(axes, [m.seconds.median for m in group.measured])
         _seconds_axis(axes.yaxis)
         axes.set_ylabel("time of one operation")
         _finish(axes, group.title)
@@ -107,7 +113,7 @@ def bars(axes: Any, group: Group) -> None:
     axes.errorbar(medians, places, xerr=_limits([m.seconds for m in shown.values()]), fmt="none", ecolor="#333333")
     axes.set_yticks(places, list(shown))
     axes.grid(axis="y", visible=False)
-    if max(medians) > 20 * min(medians):
+    if max(medians) > DECADES * min(medians):
         axes.set_xscale("log")
         axes.set_xlim(min(medians) / 3)
     _seconds_axis(axes.xaxis)
@@ -171,8 +177,19 @@ def _workers_axis(axes: Any, workers: list[int], kind: str) -> None:
     axes.set_xlabel(kind)
 
 
+def _time_scale(axes: Any, values: list[float]) -> None:
+    """Show times on a logarithmic axis where they differ much, else from 0."""
+    if max(values) > DECADES * min(values):
+        axes.set_yscale("log")
+        decades = np.log10(max(values) / min(values))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < FEW_DECADES else (1,)))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0, 1.2 * max(values))
+
+
 def _seconds_axis(axis: Any) -> None:
-    axis.set_major_formatter(lambda value, _: units.seconds(value))
+    axis.set_major_formatter(lambda value, _: units.seconds(value) if value else "0")
 
 
 def _finish(axes: Any, title: str) -> None:

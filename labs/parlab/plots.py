@@ -50,18 +50,14 @@ def draw(lab: Lab, run: Run, folder: Path) -> list[Path]:
 
 
 def _panels(found: list[Group]) -> Sequence[Panel]:
-    """Choose what to draw: every group once; of a lab of sweeps alone the one with most cases, for up to three teams of workers."""
-    if found and all(group.shape == "sweep" for group in found) and len({group.along for group in found}) == 1:
-        headline = max(found, key=lambda group: len({group.name(m) for m in group.measured}))
-        teams = sorted({m.workers for m in headline.measured if m.workers > 1 and headline.at(m)})[-ACROSS:]
-        return [partial(sweep, group=headline, workers=w) for w in teams]
+    """Draw every group: a sweep for the largest team whose workers have a core each."""
     return [_panel(group) for group in found][:MOST_PANELS]
 
 
 def _panel(group: Group) -> Panel:
-    most = max(m.workers for m in group.measured)
     if group.shape == "sweep":
-        return partial(sweep, group=group, workers=most)
+        apart = {m.workers for m in group.measured if not m.how["oversubscribed"]}
+        return partial(sweep, group=group, workers=max(apart or {m.workers for m in group.measured}))
     return partial(scaling if group.shape == "scaling" else bars, group=group)
 
 
