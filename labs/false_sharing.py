@@ -14,7 +14,7 @@ import numpy as np
 
 from parlab.bench import Bench, Case, lab
 from parlab.checks import equals
-from parlab.judge import on_free_cores
+from parlab.judge import at_once
 from parlab.measure import Alone, Array
 from parlab.openmp_like import sharing, sharing_in_c, threads
 from parlab.openmp_like.lines import WORD, Layout, line_bytes
@@ -180,7 +180,7 @@ def judge(records: list[Record]) -> Said:
         worst = [(bins, BY_BINS, 5.0, np.inf) for bins in (FEW, MORE, MANY)]
         held = goals(records, p, [*worst, (FEW, OFF, 2.0, np.inf), (FEW, HALF, 0.9, 1.1)])
         for told, holds in (*held, *reach(records, p), *helps(records, p)):
-            yield told, on_free_cores(records, p, holds)
+            yield told, at_once(records, p, holds)
     for layout in (BY_BINS, OFF):
         grown = {p: span(f, 1) for p in teams for f in factor(records, p, part="histograms", bins=FEW, layout=layout)}
         if len(grown) > 1:

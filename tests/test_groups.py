@@ -7,7 +7,7 @@ from rich.console import Console
 
 from parlab.catalogue import Lab
 from parlab.groups import groups, verdicts
-from parlab.judge import on_free_cores
+from parlab.judge import at_once, on_free_cores
 from parlab.records import PROOF, Case, Comparison, Measurement, Record, Row
 from parlab.stats import Interval
 from parlab.tables import SHAPES, table_of_rows
@@ -87,3 +87,12 @@ def test_a_claim_about_threads_needs_a_core_for_each_before_and_after(ratios: li
     proofs: list[Record] = [compared(2, ratio, {PROOF: "omp", "work": "together"}, alone) for ratio in ratios]
     assert on_free_cores(proofs, 2, True) is holds
     assert on_free_cores(proofs, 2, False) is (False if holds else None)
+
+
+@pytest.mark.parametrize(("disturbed", "dropped", "holds"), [(0, 0, True), (5, 5, True), (20, 0, None)])
+def test_threads_that_took_turns_allow_no_claim(disturbed: int, dropped: int, holds: bool | None) -> None:
+    proof = timed(2, 1.0, **{PROOF: "omp", "work": "together"})
+    proof.how.update(disturbed=disturbed, dropped=dropped)
+    assert at_once([proof], 2, True) is holds
+    assert at_once([], 2, True) is None
+    assert at_once([], 1, False) is False  # one thread has nobody to share with

@@ -58,13 +58,19 @@ def teams(bench: "Bench", crew: Crew | None, sizes: list[int]) -> Iterator[Alone
             yield team
             continue
         with crew.pinned(threads):
-            where = " | ".join(",".join(map(str, sorted(mask))) for mask in crew.masks(threads))
-            bench.row(
-                {"threads": str(threads), "layer": bench.layer, "cores allowed": str(bench.cores), "on cores": where}
-            )
+            facts = {"threads": str(threads), "layer": bench.layer, "cores allowed": str(bench.cores)}
+            bench.row(facts | {"runs on": _where(crew.masks(threads))})
             _prove(bench, team, crew)
             yield team
             _prove(bench, team, crew)
+
+
+def _where(masks: list[set[int]]) -> str:
+    """Say on which cores the threads may run: one each, or how many of them."""
+    if all(len(mask) == 1 for mask in masks):
+        cores = [core for mask in masks for core in mask]
+        return "core " + ", ".join(map(str, cores)) if len(cores) < 5 else f"one core each, {cores[0]} to {cores[-1]}"
+    return f"any of {len(set.union(*masks))} cores"
 
 
 def _prove(bench: "Bench", team: Alone, crew: Crew) -> None:

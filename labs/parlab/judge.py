@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from math import exp, log
 
-from parlab.records import PROOF, Comparison, Record
+from parlab.records import PROOF, Comparison, Record, measured
 from parlab.stats import Interval
 
 FREE = 0.9  # threads that reach this share of what they do alone have a core each; two on one core reach a half
@@ -36,7 +36,23 @@ def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> In
 
 
 def on_free_cores(records: Iterable[Record], threads: int, holds: bool | None) -> bool | None:
-    """Return `holds`, or None where a proof before or after the measurements shows that the threads had no core each."""
+    """Return `holds`, or None where a proof before or after the measurements shows that the threads had no core each.
+
+    For what needs whole cores, as a speed-up does: threads on the two halves of one core pass as little as those that take turns.
+    """
     proofs = [r for r in records if isinstance(r, Comparison) and PROOF in r.faster and r.workers == threads]
     together = [r.ratio for r in proofs if r.faster["work"] == "together"]
     return holds if together and all(ratio.median >= FREE for ratio in together) else None
+
+
+def at_once(records: Iterable[Record], threads: int, holds: bool | None) -> bool | None:
+    """Return `holds`, or None where a proof before or after the measurements shows that the threads had to take turns.
+
+    For what needs threads that run at the same time, be it on the two halves of one core, as false sharing and ratios between ways do:
+    enough trials of the proof had the processors' whole time. With one thread there is nothing to prove.
+    """
+    proofs = [m for m in measured(records, threads, work="together") if PROOF in m.case]
+    running = proofs and all(
+        m.how["dropped"] == m.how["disturbed"] for m in proofs
+    )  # else all were kept: too few were quiet
+    return holds if threads == 1 or running else None

@@ -75,16 +75,24 @@ def _scaling_row(name: str, m: Measurement, group: Group, said: Verdicts) -> dic
 
 
 def bars(group: Group, said: Verdicts) -> Shown:
-    """A row for each case, a column for each number of workers; each time beside its factor to the reference's."""
+    """A row for each case, a column for each number of workers; beside each time its factor to the reference's.
+
+    With many numbers of workers the factor stands in the time's place.
+    """
     rows = []
+    many = len({m.workers for m in group.measured}) > 2
     for name in dict.fromkeys(group.name(m) for m in group.measured):
         shown = {m.workers: m for m in group.measured if group.name(m) == name}
         row = {group.columns: name}
         for workers, m in sorted(shown.items()):
-            heading = f"{workers} {m.kind}" if workers > 1 else f"1 {m.kind.removesuffix('s')}"
-            row[heading] = _cell(m, [], said)
             found = said.get((key(m.case), workers))
-            row[heading + ", x"] = f"{1 / found.ratio.median:.3g}" if found else ""
+            factor = f"{1 / found.ratio.median:.3g}" if found else ""
+            heading = f"{workers} {m.kind}" if workers > 1 else f"1 {m.kind.removesuffix('s')}"
+            if many and factor:
+                row[heading] = f"x {factor} {_mark(m, said)}"
+            else:
+                row[heading] = _cell(m, [], said)
+                row |= {} if many else {heading + ", x": factor}
         rows.append(row | _against(shown[max(shown)]))
     return (
         _filled(group.title, rows),
