@@ -63,22 +63,22 @@ def pinned(threads: int) -> Iterator[None]:
 
 
 def proof(threads: int) -> tuple[Callable[[], object], Callable[[], object], Callable[[], object], int]:
-    """Return what shows whether threads really have a core each: work for one thread, the same for each of them, a ping-pong, its rounds.
+    """Return what shows whether 2 or more threads have a core each: work for one, the same for each of them, a ping-pong, its rounds.
 
-    Where they do, the work of all takes as long as the work of one. The ping-pong is between the first two threads (with one: nothing);
-    a round trip moves a cache line from core to core and back, some 100 ns; threads that share a core need a time slice for it.
+    Where they do, the work of all takes as long as the work of one. The ping-pong is between the first two threads; a round trip moves a
+    cache line from core to core and back, some 100 ns; threads that share a core need a time slice for it.
     """
     rows = np.zeros((threads, BURNT + APART))
     words = np.zeros(2 * APART, np.int64)
-    rounds = 500 if threads > 1 else 0
     return (
         lambda: _burn_alone(rows, BURN),
         lambda: _burn_together(rows, BURN),
-        lambda: _ping_pong(words, rounds, min(threads, 2)),
-        max(1, rounds),
+        lambda: _ping_pong(words, ROUNDS),
+        ROUNDS,
     )
 
 
+ROUNDS = 500  # of the ping-pong
 BURN = 2_000_000  # sweeps: some 4 ms, longer than the turn of another process on the core
 BURNT = 64  # elements of a sweep, in the first cache: its vector units have no idle turn that a second thread of the core could take
 
@@ -102,10 +102,10 @@ def _burn_together(rows: Any, sweeps: int) -> None:
 
 
 @njit(parallel=True, cache=True)
-def _ping_pong(words: Any, rounds: int, threads: int) -> None:
+def _ping_pong(words: Any, rounds: int) -> None:
     """Let two threads answer each other. They may not meet at the same time: each gives up after a while, and the figure shows it."""
     words[0] = words[APART] = 0
-    for lane in prange(threads):
+    for lane in prange(2):
         mine, other = lane * APART, (1 - lane) * APART
         for i in range(1, rounds + 1):
             looks = 0

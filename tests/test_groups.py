@@ -16,7 +16,7 @@ LAB = Lab("x", "openmp_like", "?", "?", "way", along=["bytes"])
 
 
 def timed(workers: int, seconds: float, **case: str | int) -> Measurement:
-    how = {"oversubscribed": False}
+    how = {"oversubscribed": False, "disturbed": 0, "dropped": 0}
     return Measurement(
         "x", case, workers, "threads", Interval(seconds, seconds, seconds, 24), [seconds] * 24, {}, True, how=how
     )
@@ -81,18 +81,32 @@ def test_findings_with_the_same_columns_share_a_table_and_doubles_show_once() ->
     assert "layer" in out.getvalue()
 
 
-@pytest.mark.parametrize(("ratios", "holds"), [([1.0, 0.95], True), ([1.0, 0.5], None), ([], None)])
-def test_a_claim_about_threads_needs_a_core_for_each_before_and_after(ratios: list[float], holds: bool | None) -> None:
-    alone = {PROOF: "omp", "work": "alone"}
-    proofs: list[Record] = [compared(2, ratio, {PROOF: "omp", "work": "together"}, alone) for ratio in ratios]
-    assert on_free_cores(proofs, 2, True) is holds
-    assert on_free_cores(proofs, 2, False) is (False if holds else None)
+ALONE, TOGETHER = {PROOF: "omp", "work": "alone"}, {PROOF: "omp", "work": "together"}
+
+
+def proof(low: float, high: float, disturbed: int = 0, dropped: int = 0) -> list[Record]:
+    ratio = Interval((low + high) / 2, low, high, 24)
+    timed_together = timed(2, 1.0, **TOGETHER)
+    timed_together.how.update(disturbed=disturbed, dropped=dropped)
+    return [timed_together, Comparison("x", TOGETHER, ALONE, 2, ratio, "cannot tell")]
+
+
+def test_a_missed_goal_needs_a_core_for_each_thread_before_and_after() -> None:
+    assert on_free_cores([*proof(0.95, 1.0), *proof(0.92, 1.0)], 2, False) is False
+    assert on_free_cores([*proof(0.95, 1.0), *proof(0.5, 0.55)], 2, False) is None
+    assert on_free_cores(proof(0.5, 1.0), 2, False) is None  # by its whole interval
+    assert on_free_cores([], 2, False) is None
+    assert on_free_cores([], 1, False) is False
+
+
+def test_a_goal_that_was_reached_speaks_for_itself_if_the_threads_ran_at_once() -> None:
+    assert on_free_cores(proof(0.5, 0.55), 2, True) is True
+    assert on_free_cores(proof(0.5, 0.55, disturbed=20), 2, True) is None
+    assert on_free_cores([], 2, True) is None
 
 
 @pytest.mark.parametrize(("disturbed", "dropped", "holds"), [(0, 0, True), (5, 5, True), (20, 0, None)])
 def test_threads_that_took_turns_allow_no_claim(disturbed: int, dropped: int, holds: bool | None) -> None:
-    proof = timed(2, 1.0, **{PROOF: "omp", "work": "together"})
-    proof.how.update(disturbed=disturbed, dropped=dropped)
-    assert at_once([proof], 2, True) is holds
+    assert at_once(proof(0.9, 1.0, disturbed, dropped), 2, True) is holds
     assert at_once([], 2, True) is None
     assert at_once([], 1, False) is False  # one thread has nobody to share with

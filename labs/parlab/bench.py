@@ -19,6 +19,7 @@ import numpy as np
 
 from parlab import records, results
 from parlab.errors import BAD_REQUEST, CheckFailed
+from parlab.gauge import waiting_gauge
 from parlab.measure import Alone, Array, Team, Trials, interleave
 from parlab.options import Budget, Parser, add_run_options, size
 from parlab.stats import Interval, paired_ratio, verdict
@@ -147,6 +148,7 @@ class Bench:
             refresh=lambda: _change(inputs),
             gate=workers <= self.cores,
             busy={name: case.busy for name, case in listed.items()},
+            gauge=waiting_gauge() if isinstance(team, Alone) else None,
         )
         self._verify(cases, members)
         if self.first:

@@ -1,6 +1,6 @@
 """Words that conclusions are made of: where curves cross, how much communication hid, whether the threads had their cores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import exp, log
 
 from parlab.records import PROOF, Comparison, Record, measured
@@ -35,17 +35,20 @@ def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> In
     )
 
 
-def on_free_cores(records: Iterable[Record], threads: int, holds: bool | None) -> bool | None:
-    """Return `holds`, or None where a proof before or after the measurements shows that the threads had no core each.
+def on_free_cores(records: Sequence[Record], threads: int, holds: bool | None) -> bool | None:
+    """Return `holds`, or None where the proofs before and after the measurements do not allow it.
 
-    For what needs whole cores, as a speed-up does: threads on the two halves of one core pass as little as those that take turns.
+    For what needs whole cores, as a speed-up does. A goal that was reached speaks for the cores by itself: threads that ran at once are
+    enough. One that was missed needs every proof to show, by its whole interval, that the threads had a core each: those on the two
+    halves of one core get as little done as those that take turns.
     """
     proofs = [r for r in records if isinstance(r, Comparison) and PROOF in r.faster and r.workers == threads]
-    together = [r.ratio for r in proofs if r.faster["work"] == "together"]
-    return holds if together and all(ratio.median >= FREE for ratio in together) else None
+    together = [r.ratio.low for r in proofs if r.faster["work"] == "together"]
+    free = threads == 1 or (together and min(together) >= FREE)
+    return at_once(records, threads, holds) if holds else holds if free else None
 
 
-def at_once(records: Iterable[Record], threads: int, holds: bool | None) -> bool | None:
+def at_once(records: Sequence[Record], threads: int, holds: bool | None) -> bool | None:
     """Return `holds`, or None where a proof before or after the measurements shows that the threads had to take turns.
 
     For what needs threads that run at the same time, be it on the two halves of one core, as false sharing and ratios between ways do:

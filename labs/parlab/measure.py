@@ -62,8 +62,8 @@ class Alone:
 class Trials:
     """The samples of one case, seconds for one operation by round; a dropped trial is NaN so that rounds stay paired.
 
-    disturbed: how many trials the scheduler disturbed. They are dropped, unless fewer than six would be left: then the machine is
-    too busy to be choosy, all are kept, and their interval shows it.
+    disturbed: how many trials the scheduler disturbed. They are dropped, unless fewer than six rounds would be left that are complete:
+    then the machine is too busy to be choosy, all are kept, and their interval shows it.
     """
 
     samples: Array
@@ -108,12 +108,14 @@ def interleave(
     refresh: Callable[[], None] = lambda: None,
     gate: bool = True,
     busy: Mapping[str, int] = MappingProxyType({}),
+    gauge: Callable[[], float] | None = None,
 ) -> dict[str, Trials]:
     """Time every run in rounds of random order until all medians are known to 3 % or `limit` seconds have passed.
 
     refresh: called once before each round, to change the inputs. gate: drop trials in which the scheduler took a core away (not to be
     asked where workers outnumber the cores). busy: how many cores a run of this process keeps busy from begin to end; its CPU time is then
-    held against its wall time too.
+    held against its wall time too. gauge: seconds so far in which threads of this process were ready and had no core; where there is one it
+    alone tells which trials were disturbed.
     All workers must call with the same arguments; all get the same trials.
     """
     order = np.random.default_rng(seed)
@@ -126,7 +128,7 @@ def interleave(
         mine = np.empty(2 * len(names) + 1)
         for i in order.permutation(len(names)):
             team.barrier()
-            mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], busy.get(names[i], 0))
+            mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], busy.get(names[i], 0), gauge)
         mine[-1] = time.perf_counter() - start
         shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
         table[done - 1], hit[done - 1], elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
@@ -135,26 +137,26 @@ def interleave(
         out_of_time = elapsed > limit and (complete >= LEAST or elapsed > 3 * limit)
         if out_of_time or all(should_stop(column) for column in quiet.T):
             break
-    enough = np.count_nonzero(~np.isnan(quiet), axis=0) >= LEAST
-    columns = np.where(enough, quiet, table[:done]).T
+    columns = (quiet if complete >= LEAST else table[:done]).T
     return {name: Trials(columns[i].copy(), batches[name], int(hit[:done, i].sum())) for i, name in enumerate(names)}
 
 
 def _calibrate(run: Callable[[], object], team: Team) -> int:
     """Warm the run up and find how many calls fill a sample, agreed by all workers."""
     batch = 1
-    _sample(run, batch, busy=0)
+    _sample(run, batch, 0, None)
     while True:
         team.barrier()
-        seconds = batch * _sample(run, batch, busy=0)[0]
+        seconds = batch * _sample(run, batch, 0, None)[0]
         seconds, least = team.slowest(np.array([seconds, CLOCK_STEPS * clock_step()]))
         if seconds >= least:
             return batch
         batch *= 2 ** min(4, math.ceil(math.log2(least / max(seconds, least / 16))))
 
 
-def _sample(run: Callable[[], object], batch: int, busy: int) -> tuple[float, float]:
+def _sample(run: Callable[[], object], batch: int, busy: int, gauge: Callable[[], float] | None) -> tuple[float, float]:
     """Return seconds for one call, and whether the scheduler disturbed it (0 or 1)."""
+    waited = gauge() if gauge else 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     cpu = time.process_time()
     start = time.perf_counter()
@@ -163,5 +165,7 @@ def _sample(run: Callable[[], object], batch: int, busy: int) -> tuple[float, fl
     wall = time.perf_counter() - start
     cpu = time.process_time() - cpu
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+    if gauge:
+        return wall / batch, float(gauge() - waited > (1 - DUTY) * wall)
     starved = wall > DUTY_FROM and cpu < DUTY * busy * wall
     return wall / batch, float(taken > INVOLUNTARY or starved)
