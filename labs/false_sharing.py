@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.judge import at_once
 from parlab.measure import Alone, Array
@@ -20,6 +20,7 @@ from parlab.openmp_like import sharing, sharing_in_c, threads
 from parlab.openmp_like.lines import WORD, Layout, line_bytes
 from parlab.openmp_like.one_core import on_one_core
 from parlab.records import Record, Row, compared
+from parlab.start import lab
 from parlab.stats import Interval
 from parlab.units import span
 

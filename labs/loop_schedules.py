@@ -14,7 +14,7 @@ from statistics import median
 import numba
 import numpy as np
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.judge import on_free_cores
 from parlab.measure import Alone
@@ -24,6 +24,7 @@ from parlab.openmp_like.list_scheduling import handed_out, makespan
 from parlab.openmp_like.schedules import DYNAMIC, GUIDED, SHARES, STATIC, Counts
 from parlab.openmp_like.stamps import BEGIN, END, Log
 from parlab.records import PROOF, Comparison, Record, compared, measured
+from parlab.start import lab
 from parlab.stats import Interval
 from parlab.units import seconds, span
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.judge import at_once, on_free_cores
 from parlab.measure import Alone, Array
@@ -21,6 +21,7 @@ from parlab.openmp_like import caches, matmul_loops, matmul_registers, peak, str
 from parlab.openmp_like.matmul_model import REUSE, TILE, Machine
 from parlab.records import Measurement, Record, compared, measured
 from parlab.scaling import speed_up
+from parlab.start import lab
 from parlab.stats import Interval
 from parlab.units import nbytes, span
 

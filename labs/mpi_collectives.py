@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from parlab.bench import AGAIN, Bench, Case, lab
+from parlab.bench import AGAIN, Bench, Case
 from parlab.checks import arrival, equals
 from parlab.hockney import fit_hockney
 from parlab.judge import crossing, hidden_share
@@ -29,6 +29,7 @@ from parlab.mpi.shared_window import Copied, InWindow
 from parlab.mpi.two_level import TwoLevel
 from parlab.records import Case as CaseLabel
 from parlab.records import Record, all_say, compared, measured
+from parlab.start import lab
 from parlab.units import nbytes as size
 from parlab.units import span
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.mpi.farm import SCHEDULES, Counts, Share, farm, gather, imbalance
 from parlab.mpi.mandelbrot import FLOPS_PER_ITERATION, escape_counts
 from parlab.pictures import write_counts
 from parlab.records import Record, compared, measured
+from parlab.start import lab
 from parlab.units import span
 
 SIDE = {"smoke": 64, "quick": 256, "full": 1024}  # points of the picture in each direction

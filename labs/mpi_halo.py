@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.mpi.block import Block
 from parlab.mpi.halo import VARIANTS
@@ -19,6 +19,7 @@ from parlab.mpi.heat import FLOPS_PER_POINT, Grid, Plate, decay, first_mode
 from parlab.mpi.node import one_node
 from parlab.records import Record, compared, measured
 from parlab.scaling import speed_up
+from parlab.start import lab
 from parlab.units import rate, span
 
 STEPS = (

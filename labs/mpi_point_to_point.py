@@ -11,13 +11,14 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.hockney import fit_hockney, fit_line, fit_segments, held_out_error
 from parlab.mpi.c_rung import CLoop, build
 from parlab.mpi.ladder import LADDER
 from parlab.mpi.message_rungs import Windowed
 from parlab.mpi.rung import Rung
 from parlab.records import Record, all_say, compared, measured
+from parlab.start import lab
 from parlab.units import nbytes as size
 from parlab.units import rate, seconds, span
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.judge import on_free_cores
 from parlab.measure import Alone, Array
 from parlab.openmp_like import gcc, summation, threads, updates
 from parlab.records import Measurement, Record, compared, measured
+from parlab.start import lab
 from parlab.units import span
 
 BINS = (8, 256, 65_536)

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.judge import at_once, on_free_cores
 from parlab.measure import Alone, Array
 from parlab.openmp_like import caches, chain, peak, pi, scaling_in_c, stream, threads
 from parlab.records import Record, compared, measured
 from parlab.scaling import karp_flatt, speed_up
+from parlab.start import lab
 from parlab.stats import Interval
 from parlab.units import nbytes, rate, span
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parlab import launch
-from parlab.bench import Bench, Case, lab
+from parlab.bench import Bench, Case
 from parlab.checks import equals
 from parlab.errors import BadRequest
 from parlab.judge import on_free_cores
@@ -28,6 +28,7 @@ from parlab.openmp_like.orbit import FLOPS_PER_STEP
 from parlab.openmp_like.pools import Arrays, Block, by_pickling, by_sharing, by_views, interpreted
 from parlab.openmp_like.rank_pool import RankPool
 from parlab.records import Comparison, Measurement, Record, all_say, compared, measured
+from parlab.start import lab
 from parlab.stats import Interval
 from parlab.units import nbytes as size
 from parlab.units import seconds, span

@@ -1,8 +1,8 @@
-/* The constructs of regions.py under gcc's OpenMP: the same delays on the same elements. out: double[threads][APART], zeros. */
+/* The constructs of regions.py under gcc's OpenMP: the same delays on the same elements. out: double[threads][APART], state: long[], zeros. */
 
 #include <omp.h>
 
-enum { APART = 16 }; /* as in waiting.py: each thread's element on cache lines of its own */
+enum { APART = 16, TURN = 32 }; /* as in regions.py: each thread's element on cache lines of its own; the word that all share */
 
 static inline void delay(volatile double *out, long lane, long turns) {
     double x = out[APART * lane];
@@ -10,25 +10,25 @@ static inline void delay(volatile double *out, long lane, long turns) {
     out[APART * lane] = x;
 }
 
-void reference(double *out, long threads, long reps, long turns) {
+void reference(double *out, long *state, long threads, long reps, long turns) {
     for (long r = 0; r < reps; r++) delay(out, 0, turns);
 }
 
-void parallel(double *out, long threads, long reps, long turns) {
+void parallel(double *out, long *state, long threads, long reps, long turns) {
     for (long r = 0; r < reps; r++) {
 #pragma omp parallel num_threads(threads)
         delay(out, omp_get_thread_num(), turns);
     }
 }
 
-void parallel_for(double *out, long threads, long reps, long turns) {
+void parallel_for(double *out, long *state, long threads, long reps, long turns) {
     for (long r = 0; r < reps; r++) {
 #pragma omp parallel for num_threads(threads)
         for (long lane = 0; lane < threads; lane++) delay(out, lane, turns);
     }
 }
 
-void reduction(double *out, long threads, long reps, long turns) {
+void reduction(double *out, long *state, long threads, long reps, long turns) {
     for (long r = 0; r < reps; r++) {
         double total = 0.0;
 #pragma omp parallel for reduction(+ : total) num_threads(threads)
@@ -40,7 +40,7 @@ void reduction(double *out, long threads, long reps, long turns) {
     }
 }
 
-void for_loop(double *out, long threads, long reps, long turns) {
+void for_loop(double *out, long *state, long threads, long reps, long turns) {
 #pragma omp parallel num_threads(threads)
     for (long r = 0; r < reps; r++) {
 #pragma omp for schedule(static, 1)
@@ -48,7 +48,7 @@ void for_loop(double *out, long threads, long reps, long turns) {
     }
 }
 
-void barrier(double *out, long threads, long reps, long turns) {
+void barrier(double *out, long *state, long threads, long reps, long turns) {
 #pragma omp parallel num_threads(threads)
     for (long r = 0; r < reps; r++) {
         delay(out, omp_get_thread_num(), turns);
@@ -56,7 +56,7 @@ void barrier(double *out, long threads, long reps, long turns) {
     }
 }
 
-void single(double *out, long threads, long reps, long turns) {
+void single(double *out, long *state, long threads, long reps, long turns) {
 #pragma omp parallel num_threads(threads)
     for (long r = 0; r < reps; r++) {
 #pragma omp single
@@ -64,7 +64,7 @@ void single(double *out, long threads, long reps, long turns) {
     }
 }
 
-void ordered(double *out, long threads, long reps, long turns) {
+void ordered(double *out, long *state, long threads, long reps, long turns) {
 #pragma omp parallel for ordered schedule(static, 1) num_threads(threads)
     for (long r = 0; r < reps; r++) {
 #pragma omp ordered
@@ -72,19 +72,19 @@ void ordered(double *out, long threads, long reps, long turns) {
     }
 }
 
-void lock(double *out, long threads, long reps, long turns) {
-    omp_lock_t door;
-    omp_init_lock(&door);
+void lock(double *out, long *state, long threads, long reps, long turns) {
+    omp_lock_t *door = (omp_lock_t *)(state + TURN);
+    omp_init_lock(door);
 #pragma omp parallel num_threads(threads)
     for (long r = omp_get_thread_num(); r < reps; r += threads) {
-        omp_set_lock(&door);
+        omp_set_lock(door);
         delay(out, 0, turns);
-        omp_unset_lock(&door);
+        omp_unset_lock(door);
     }
-    omp_destroy_lock(&door);
+    omp_destroy_lock(door);
 }
 
-void critical(double *out, long threads, long reps, long turns) {
+void critical(double *out, long *state, long threads, long reps, long turns) {
 #pragma omp parallel num_threads(threads)
     for (long r = omp_get_thread_num(); r < reps; r += threads) {
 #pragma omp critical
@@ -92,13 +92,11 @@ void critical(double *out, long threads, long reps, long turns) {
     }
 }
 
-void atomic(double *out, long threads, long reps, long turns) {
-    static _Alignas(128) long sum; /* alone on its lines, as in regions.py */
-    sum = 0;
+void atomic(double *out, long *state, long threads, long reps, long turns) {
 #pragma omp parallel num_threads(threads)
     for (long r = omp_get_thread_num(); r < reps; r += threads) {
 #pragma omp atomic
-        sum += 1;
+        state[TURN] += 1;
     }
-    out[0] = sum;
+    out[0] = state[TURN];
 }

@@ -31,6 +31,9 @@ from parlab.openmp_like.waiting import APART, BARRIER_WORDS, barrier, end_turn, 
 TURN = BARRIER_WORDS  # where the lock, the number of the turn or the shared sum stands in `state`
 STATE_WORDS = BARRIER_WORDS + APART
 
+Words = np.ndarray[Any, np.dtype[Any]]
+Kernel = Callable[[Words, Words, int, int], None]
+
 
 @njit(cache=True)
 def delay(out: Any, lane: int, turns: int) -> None:
@@ -146,7 +149,7 @@ class Construct:
     waiting: lanes wait for each other, see layers.refuse.
     """
 
-    kernel: Callable[..., None]
+    kernel: Kernel
     gcc: tuple[str, ...]
     shared: bool = False
     regions: bool = False
@@ -155,6 +158,7 @@ class Construct:
     delays: bool = True
 
 
+REFERENCE = Construct(reference, ("reference",), shared=True)
 CONSTRUCTS = {
     "region": Construct(region, ("parallel", "parallel_for"), regions=True),
     "from Python": Construct(region_from_python, (), regions=True),
@@ -168,14 +172,20 @@ CONSTRUCTS = {
 }
 
 
+def words(threads: int) -> tuple[Words, Words]:
+    """Return out and state. Kernels that are compared should have the same: what a contended word costs depends on where it lies."""
+    return np.zeros((threads, APART)), np.zeros(STATE_WORDS, np.int64)
+
+
 class Counted:
     """One construct with its arrays: `run` does it, `check` says what is wrong with what the lanes counted."""
 
-    def __init__(self, construct: Construct, kernel: Callable[..., None], threads: int, reps: int, turns: int) -> None:
+    def __init__(
+        self, construct: Construct, kernel: Kernel, arrays: tuple[Words, Words], reps: int, turns: int
+    ) -> None:
         """Prepare for `kernel`: the construct's own, or one that does the same (`in_c`)."""
         self.construct, self.kernel, self.reps, self.turns = construct, kernel, reps, turns
-        self.out = np.zeros((threads, APART))
-        self.state = np.zeros(STATE_WORDS, np.int64)
+        self.out, self.state = arrays
 
     def run(self) -> None:
         """Do it once, from zero."""
@@ -192,12 +202,12 @@ class Counted:
         return None if (counted == expected).all() else f"counted {counted.tolist()}, not {expected} each"
 
 
-def in_c(library: CDLL, name: str) -> Callable[..., None]:
+def in_c(library: CDLL, name: str) -> Kernel:
     """Return a function of regions.c as a kernel like those above."""
     function = getattr(library, name)
-    function.restype, function.argtypes = None, [c_void_p, c_long, c_long, c_long]
+    function.restype, function.argtypes = None, [c_void_p, c_void_p, c_long, c_long, c_long]
 
     def kernel(out: Any, state: Any, reps: int, turns: int) -> None:
-        function(out.ctypes.data, out.shape[0], reps, turns)
+        function(out.ctypes.data, state.ctypes.data, out.shape[0], reps, turns)
 
     return kernel

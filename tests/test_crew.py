@@ -29,7 +29,8 @@ layers = {layers}
 SCRIPT = """
 import os, signal, time
 import numba, numpy as np
-from parlab.bench import Case, lab
+from parlab.bench import Case
+from parlab.start import lab
 from parlab.openmp_like import threads
 
 def main(bench):

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # A lab in which rank 1 of 2 leaves in a way of our choice while rank 0 waits for it in a barrier.
 SCRIPT = """
 import os, signal, sys
-from parlab.bench import Case, lab
+from parlab.bench import Case
+from parlab.start import lab
 
 def leave(comm, way):
     if way == "raise": raise ValueError("boom")
@@ -179,6 +180,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
         (["run", "mpi_point_to_point", "--workers", "3"], "it runs on 2 workers, not on 3"),
         (["run", "mpi", "--seed", "-1"], "not a whole number"),
         (["run", "mpi", "--limit", "0"], "leaves no time"),
+        (["run", "false_sharing", "--workers", "1,4096"], "4096 threads asked, but this process may use"),
         (["run", "mpi", "--budget", "huge"], "invalid choice: 'huge'"),
         (["run", "mpi", "--hosts", "/nowhere"], "cannot read the hostfile /nowhere"),
         (["run", "mpi", "--out", "/proc/none"], "cannot write to /proc/none"),
@@ -271,7 +273,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
         subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize("topic", ["openmp_like", "cuda", "ddp"])
+@pytest.mark.parametrize("topic", ["cuda", "ddp"])
 def test_a_topic_without_labs_says_so_and_does_not_fail(
     topic: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a lab script sees: cases, contrasts, conclusions. `lab(id, main)` is the last line of every lab.
+"""What a lab script sees: cases, contrasts, conclusions (parlab.start runs it).
 
 def main(bench):
     for comm in bench.communicators():
@@ -18,10 +18,10 @@ from zlib import crc32
 import numpy as np
 
 from parlab import records, results
-from parlab.errors import BAD_REQUEST, CheckFailed
+from parlab.errors import CheckFailed
 from parlab.gauge import waiting_gauge
 from parlab.measure import Alone, Array, Team, Trials, interleave
-from parlab.options import Budget, Parser, add_run_options, size
+from parlab.options import Budget, size
 from parlab.stats import Interval, paired_ratio, verdict
 
 if TYPE_CHECKING:
@@ -243,28 +243,3 @@ def _change(arrays: Iterable[Array]) -> None:
     """Give the next round other inputs of the same size: a run that repeated an old answer would fail the last check."""
     for array in arrays:
         np.negative(array, out=array)
-
-
-def lab(name: str, main: Callable[[Bench], None]) -> None:
-    """Run a lab script: as one of the ranks of a launch, as the process of a launch, or, started plainly, through `parlab run`."""
-    from parlab.catalogue import labs
-
-    parser = Parser(prog=f"{name}.py", description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
-    add_run_options(parser)
-    options = parser.parse_args()
-    by_ranks = name not in labs() or "ranks" in labs()[name].needs
-    under_mpi = any(
-        variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")
-    )
-    if under_mpi and not by_ranks:
-        print(f"{name}: it runs threads in one process: start it as `python labs/{name}.py`", file=sys.stderr)
-        sys.exit(BAD_REQUEST)
-    if by_ranks and under_mpi:
-        from parlab.by_rank import run_rank
-
-        sys.exit(run_rank(name, main, options))
-    if not by_ranks and RUNNING in os.environ:
-        from parlab.by_process import run_process
-
-        sys.exit(run_process(name, main, options))
-    os.execv(sys.executable, [sys.executable, "-m", "parlab", "run", name, *sys.argv[1:]])

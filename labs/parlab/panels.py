@@ -17,6 +17,8 @@ BOUND = "#888888"
 MOST_TICKS = 6
 DECADES = 10  # values whose largest is this many times the smallest are drawn on a logarithmic axis
 FEW_DECADES = 2.5  # below this a logarithmic axis also names 2 and 5
+MOST_CURVES = 12  # more cannot be told apart: they become bars, for the largest team
+LABEL_POINTS = 170  # points of height for the labels of all rows together
 NARROW = 1024  # a sweep from 0 up to this is drawn on a linear axis, so that the 0 has a place
 LABELLED = 0.06  # a span at least this share of the timeline carries its label
 
@@ -87,7 +89,7 @@ def scaling(axes: Any, group: Group) -> None:
         )
     _workers_axis(axes, workers, serial.kind)
     axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     axes.set_ylabel("speed-up")
     _finish(axes, f"{group.title}\nserial: {units.interval(serial.seconds)}".strip())
 
@@ -96,7 +98,7 @@ def bars(axes: Any, group: Group) -> None:
     """Times side by side: bars for one team of workers, curves over the workers where there are more."""
     workers = sorted({m.workers for m in group.measured})
     names = _names(group, group.measured)
-    if len(workers) > 2:
+    if len(workers) > 2 and len(names) <= MOST_CURVES:
         for i, name in enumerate(names):
             points = sorted((m for m in group.measured if group.name(m) == name), key=lambda m: m.workers)
             _errorbar(axes, np.array([m.workers for m in points]), [m.seconds for m in points], name, i, "-")
@@ -111,7 +113,7 @@ def bars(axes: Any, group: Group) -> None:
     places = np.arange(len(shown))[::-1]
     axes.barh(places, medians, color=[_colour(0) if m.verified else BOUND for m in shown.values()], height=0.6)
     axes.errorbar(medians, places, xerr=_limits([m.seconds for m in shown.values()]), fmt="none", ecolor="#333333")
-    axes.set_yticks(places, list(shown))
+    axes.set_yticks(places, list(shown), fontsize=min(9, LABEL_POINTS / len(shown)))
     axes.grid(axis="y", visible=False)
     if max(medians) > DECADES * min(medians):
         axes.set_xscale("log")
@@ -125,13 +127,14 @@ def timeline(axes: Any, kept: Lanes) -> None:
     """Who did what when: a lane for each worker, a box for each span."""
     ends = [end for _, spans in kept.lanes for _, end, _ in spans]
     whole = max(ends, default=1.0)
+    small = min(9, LABEL_POINTS / len(kept.lanes))
     for row, (_, spans) in enumerate(kept.lanes):
         for i, (begin, end, label) in enumerate(spans):
             colour = mpl.color_sequences["tab20c"][4 * (row % 4) + i % 2]
             axes.barh(row, end - begin, left=begin, height=0.7, color=colour, edgecolor="white", linewidth=0.3)
             if end - begin > LABELLED * whole:
-                axes.text((begin + end) / 2, row, label, ha="center", va="center", fontsize=6)
-    axes.set_yticks(range(len(kept.lanes)), [name for name, _ in kept.lanes])
+                axes.text((begin + end) / 2, row, label, ha="center", va="center", fontsize=min(6, small))
+    axes.set_yticks(range(len(kept.lanes)), [name for name, _ in kept.lanes], fontsize=small)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     _seconds_axis(axes.xaxis)

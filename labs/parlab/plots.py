@@ -73,10 +73,10 @@ def _save(lab: Lab, run: Run, panels: Sequence[Panel], path: Path) -> Path:
             rect=(0, 0.04 / down, 1, 1 - 0.1 / down)
         )  # room for the question above and the machine below
         figure = Figure(figsize=(max(WIDTH * across, LEAST_WIDTH), HEIGHT * down), layout=layout)
-        grid = np.atleast_1d(figure.subplots(down, across)).flat
+        grid = list(np.atleast_1d(figure.subplots(down, across)).flat)
         for draw_panel, axes in zip(panels, grid, strict=False):
             draw_panel(axes)
-        for axes in list(grid)[len(panels) :]:
+        for axes in grid[len(panels) :]:
             axes.set_visible(False)
         figure.suptitle(lab.question, x=0.01, ha="left", fontsize=11, fontweight="bold")
         figure.text(0.01, 0.005, machine.one_line(run.header["machine"]), fontsize=7, color="#555555")

@@ -1,0 +1,39 @@
+"""How a lab script starts: `lab(id, main)` is its last line.
+
+Under mpirun it is one of the ranks, in a launch of `parlab run` one of its processes; typed by hand it asks `parlab run` to launch it.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+from parlab.bench import RUNNING, Bench
+from parlab.errors import BAD_REQUEST
+from parlab.options import Parser, add_run_options
+
+UNDER_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")  # one of them is set by every mpirun and srun
+
+
+def lab(name: str, main: Callable[[Bench], None]) -> None:
+    """Run a lab script: as one of the ranks of a launch, as the process of a launch, or, started plainly, through `parlab run`."""
+    from parlab.catalogue import labs
+
+    parser = Parser(prog=f"{name}.py", description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
+    add_run_options(parser)
+    options = parser.parse_args()
+    by_ranks = name not in labs() or "ranks" in labs()[name].needs
+    under_mpi = any(
+        variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")
+    )
+    if under_mpi and not by_ranks:
+        print(f"{name}: it runs threads in one process: start it as `python labs/{name}.py`", file=sys.stderr)
+        sys.exit(BAD_REQUEST)
+    if by_ranks and under_mpi:
+        from parlab.by_rank import run_rank
+
+        sys.exit(run_rank(name, main, options))
+    if not by_ranks and RUNNING in os.environ:
+        from parlab.by_process import run_process
+
+        sys.exit(run_process(name, main, options))
+    os.execv(sys.executable, [sys.executable, "-m", "parlab", "run", name, *sys.argv[1:]])
