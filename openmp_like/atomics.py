@@ -1,6 +1,7 @@
 """Atomic operations on the elements of NumPy arrays, for `numba.njit` and `prange` on the CPU, with a stated memory order.
 
-Numba offers none (its issue 2988). Each function here is one LLVM instruction, so it costs what C11's <stdatomic.h> costs:
+Numba offers none (its issue 2988). Each function here is one LLVM instruction, and a fence that holds the compiler to its order (see
+fences.py), so it costs what C11's <stdatomic.h> costs:
 
     seen = add(counters, 3, 1)                             # fetch-and-add, relaxed: a count, nothing else
     store(flag, 0, 1, "release")                           # all that this thread wrote before ...
@@ -20,6 +21,8 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
+from parlab.openmp_like.fences import ordered
+
 LLVM = {"relaxed": "monotonic", "acquire": "acquire", "release": "release", "acq_rel": "acq_rel", "seq_cst": "seq_cst"}
 LOADS = ("relaxed", "acquire", "seq_cst")
 STORES = ("relaxed", "release", "seq_cst")
@@ -32,7 +35,8 @@ def load(context: Any, array: Any, index: Any, order: Any) -> Any:
     named = _order(order, LOADS)
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.load_atomic(_pointer(context, builder, signature, values), named, _width(array))
+        pointer = _pointer(context, builder, signature, values)
+        return ordered(builder, named, lambda: builder.load_atomic(pointer, named, _width(array)))
 
     return _element(array)(array, _index(index), order), emit
 
@@ -43,7 +47,8 @@ def store(context: Any, array: Any, index: Any, value: Any, order: Any) -> Any:
     named = _order(order, STORES)
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        builder.store_atomic(values[2], _pointer(context, builder, signature, values), named, _width(array))
+        pointer = _pointer(context, builder, signature, values)
+        ordered(builder, named, lambda: builder.store_atomic(values[2], pointer, named, _width(array)))
         return context.get_dummy_value()
 
     return types.void(array, _index(index), _element(array), order), emit
@@ -57,7 +62,8 @@ def _modify(operation: Callable[[Any], str], words: str) -> Any:
 
         def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             pointer = _pointer(context, builder, signature, values)
-            return builder.atomic_rmw(operation(_element(array)), pointer, values[2], named)
+            kind = operation(_element(array))
+            return ordered(builder, named, lambda: builder.atomic_rmw(kind, pointer, values[2], named))
 
         return _element(array)(array, _index(index), _element(array), order), emit
 
@@ -82,7 +88,8 @@ def compare_exchange(context: Any, array: Any, index: Any, expected: Any, value:
 
     def emit(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         pointer = _pointer(context, builder, signature, values)
-        return builder.extract_value(builder.cmpxchg(pointer, values[2], values[3], named, failing), 0)
+        pair = ordered(builder, named, lambda: builder.cmpxchg(pointer, values[2], values[3], named, failing))
+        return builder.extract_value(pair, 0)
 
     return _element(array)(array, _index(index), _element(array), _element(array), order), emit
 

@@ -2,7 +2,8 @@
 
 Each waits for an element of an array to change. It spins, for the others are about to come; after a while it gives its core away at every
 turn, for on a busy machine the others may need that very core. What a thread wrote before it released is seen by the one that waited:
-release and acquire are built in, and a relaxed wait is refused, because it compiles, runs, and now and then reads old data.
+release and acquire are built in, and a relaxed wait is refused, because it compiles, runs, and now and then reads old data. Each is
+inlined by Numba (inline="always"), so that the caller's compilation sees its fences; see fences.py.
 
 Sources: M. Scott, Shared-Memory Synchronization, 2013, sections 4.1 (test-and-test-and-set) and 5.1 (the centralized barrier);
 OpenMP 5.2, sections 15.2 (critical), 15.3 (barrier), 15.10 (ordered).
@@ -18,6 +19,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from parlab.openmp_like.atomics import add, exchange, load, store
+from parlab.openmp_like.fences import settle
 
 SPINS = 2000  # looks before the core is given away; some 50 us, more than any wait between threads that all run
 APART = (
@@ -67,30 +69,42 @@ def wait_until(words: Any, index: Any, value: Any, order: str = "acquire") -> No
     raise NotImplementedError("wait_until works in compiled code only")
 
 
-@overload(wait_until, prefer_literal=True)
+@overload(wait_until, prefer_literal=True, inline="always")
 def _wait_until(words: Any, index: Any, value: Any, order: Any = "acquire") -> Any:
     name = getattr(order, "literal_value", getattr(order, "value", order))
     if name not in ("acquire", "seq_cst"):
         raise TypingError(f"a wait must acquire what the other thread released; with {name!r} it would read old data")
 
     def compiled(words: Any, index: Any, value: Any, order: Any = "acquire") -> None:
-        spins = 0
-        while load(words, index, "acquire") != value:
-            spins = _linger(spins)
+        _wait(words, index, value)
+        settle()
 
     return compiled
 
 
 @njit(cache=True)
+def _wait(words: Any, index: Any, value: Any) -> None:
+    spins = 0
+    while load(words, index, "acquire") != value:
+        spins = _linger(spins)
+
+
+@njit(cache=True, inline="always")
 def lock(locks: Any, index: Any) -> None:
     """Take the lock locks[index] (an integer, 0: free), waiting until it is free."""
+    _lock(locks, index)
+    settle()
+
+
+@njit(cache=True)
+def _lock(locks: Any, index: Any) -> None:
     spins = 0
     while exchange(locks, index, 1, "acquire") != 0:
         while load(locks, index, "relaxed") != 0:  # look without taking the line away from the owner
             spins = _linger(spins)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def unlock(locks: Any, index: Any) -> None:
     """Free the lock. Only its owner may."""
     store(locks, index, 0, "release")
@@ -99,13 +113,20 @@ def unlock(locks: Any, index: Any) -> None:
 BARRIER_WORDS = 2 * APART  # 8-byte integers, zero at first, that a barrier needs
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def barrier(state: Any, threads: int) -> None:
     """Wait until `threads` threads have called it; then all go on, and it is ready to be used again.
 
     state: int64[BARRIER_WORDS], zeros before the first use. All threads must run at the same time: with more of them than the layer
     runs at once it waits for ever (see parlab.openmp_like.layers.refuse).
     """
+    settle()
+    _barrier(state, threads)
+    settle()
+
+
+@njit(cache=True)
+def _barrier(state: Any, threads: int) -> None:
     generation = load(state, APART, "acquire")
     if add(state, 0, 1, "acq_rel") == threads - 1:  # the last to arrive opens the gate for this generation
         store(state, 0, 0, "relaxed")
@@ -116,13 +137,14 @@ def barrier(state: Any, threads: int) -> None:
             spins = _linger(spins)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def wait_turn(turn: Any, ticket: int) -> None:
     """Wait until it is the turn of `ticket` (OpenMP's `ordered`). turn: integers, of which element 0 counts from the first ticket."""
-    wait_until(turn, 0, ticket)
+    _wait(turn, 0, ticket)
+    settle()
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def end_turn(turn: Any, ticket: int) -> None:
     """Let the next ticket have its turn."""
     store(turn, 0, ticket + 1, "release")
