@@ -23,7 +23,7 @@ from parlab.openmp_like.escape import FLOPS_PER_ITERATION
 from parlab.openmp_like.list_scheduling import handed_out, makespan
 from parlab.openmp_like.schedules import DYNAMIC, GUIDED, SHARES, STATIC, Counts
 from parlab.openmp_like.stamps import BEGIN, END, Log
-from parlab.records import PROOF, Comparison, Record, compared, measured
+from parlab.records import Record, compared, measured
 from parlab.start import lab
 from parlab.stats import Interval
 from parlab.units import seconds, span
@@ -177,12 +177,11 @@ def empty(bench: Bench, team: Alone, names: list[str], library: CDLL | None) -> 
 def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     """Say for each layer and number of threads what was gained, what prange does, what a chunk costs, how good the model is."""
     for layer in dict.fromkeys(str(m.case["layer"]) for m in measured(records, loop="uneven")):
-        proven = [r for r in records if not isinstance(r, Comparison) or r.faster.get(PROOF, layer) == layer]
         for p in sorted({m.workers for m in measured(records, layer=layer) if m.workers > 1}):
             ups = {str(c.faster["schedule"]): c.ratio for c in compared(records, p, layer=layer, loop="uneven")}
             for sentence, holds in (*gains(layer, p, ups), *chunk_costs(records, layer, p), model(records, layer, p)):
                 holds = None if holds is False and disturbed(records, layer, p) else holds
-                yield f"{layer}, {p} threads: {sentence}", on_free_cores(proven, p, holds)
+                yield f"{layer}, {p} threads: {sentence}", on_free_cores(records, p, holds, layer)
 
 
 def disturbed(records: list[Record], layer: str, p: int) -> bool:

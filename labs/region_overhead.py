@@ -19,7 +19,7 @@ from parlab.openmp_like import gcc, threads
 from parlab.openmp_like.assembly import inner_loops
 from parlab.openmp_like.layers import Refused, refuse
 from parlab.openmp_like.regions import CONSTRUCTS, REFERENCE, Construct, Counted, Kernel, Words, in_c, reference, words
-from parlab.records import PROOF, Record, compared, measured
+from parlab.records import Record, compared, measured
 from parlab.start import lab
 from parlab.stats import Interval, paired_ratio
 from parlab.units import interval, seconds, span
@@ -168,7 +168,7 @@ def against_gcc(
     ratio = Interval(mine.median / other.median, mine.low / other.high, mine.high / other.low, mine.n)
     holds = True if ratio.high <= goal else False if ratio.low > goal else None
     words = f"{threads_of(p)} of omp: {name} adds {told(mine)}, gcc's {told(other)}: {span(ratio)} times (goal: at most {goal:g})"
-    return words, at_once(measured(records, p, **{PROOF: "omp"}), p, holds)
+    return words, at_once(records, p, holds, "omp")
 
 
 def threads_of(p: int) -> str:

@@ -35,13 +35,14 @@ from parlab.units import seconds, span
 
 # Numba is imported where it is used: processes that are spawned import this file, and need Numba only for compiled steps.
 
-STEPS = {"smoke": 40, "quick": 40, "full": 400}
+STEPS = {"smoke": 40, "quick": 120, "full": 400}
 ELEMENTS = 1 << 17  # 1 MiB, and with 40 steps some 10 ms of work
 IN_PYTHON = 1 << 12  # elements in plain Python, which takes some thirty times as long
 SWEEP = {"smoke": (10, 20), "quick": (10, 15, 20, 24), "full": range(10, 27)}  # arrays of 2^k bytes are handed over
 SHARE = {"smoke": 1.0, "quick": 3.0, "full": 2.0}  # of the usual time, for starting: six rounds are wanted
 CLOSE = 1.25  # a prediction within this factor is good enough to decide by
 FREE = 0.7  # threads that together reach less of p times the speed of one had no core each
+LONGER = {"smoke": 0.5, "quick": 3.0, "full": 0.5}  # of the usual time, for work: some ten rounds are wanted
 HAND, WORK, PLAIN = "hand-over", "work", "work in plain Python"
 GAINING = ("nogil threads", "prange", "shared memory", "MPI ranks", "free-threaded Python")
 
@@ -170,7 +171,13 @@ def contrast(bench: Bench, team: Alone, label: Label, ways: Ways, count: int, st
         run, check = partial(way.run, count, parts, steps), right(values, results, steps)
         cases[name] = Case(run, check, [results], [values], work=work, busy=parts if way.busy and steps else 0)
     bench.contrast(
-        team, label, "way", cases, against=against, control=against == "serial", seconds=0.5 if steps else 1.0
+        team,
+        label,
+        "way",
+        cases,
+        against=against,
+        control=against == "serial",
+        seconds=LONGER[bench.budget.name] if steps else 1.0,
     )
 
 

@@ -103,18 +103,21 @@ def _burn_together(rows: Any, sweeps: int) -> None:
 
 @njit(parallel=True, cache=True)
 def _ping_pong(words: Any, rounds: int) -> None:
-    """Let two threads answer each other. They may not meet at the same time: each gives up after a while, and the figure shows it."""
+    """Let two threads answer each other. They may not run at the same time: each then gives up, and the figure shows it."""
     words[0] = words[APART] = 0
     for lane in prange(2):
         mine, other = lane * APART, (1 - lane) * APART
+        looks = 0
         for i in range(1, rounds + 1):
-            looks = 0
             if lane == 0:
                 store(words, mine, i, "release")
-            while load(words, other, "acquire") < i and looks < 100_000:
+            while load(words, other, "acquire") < i and looks < PATIENCE:
                 looks += 1
             if lane == 1:
                 store(words, mine, i, "release")
+
+
+PATIENCE = 1_000_000  # looks of a thread at the other's word, in all rounds together: some milliseconds
 
 
 @njit(parallel=True, cache=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 RUNNING = "PARLAB_RUN"  # set by `parlab run` for the processes it starts: the folder of the run they add to
 MORE = "PARLAB_MORE"  # set where another launch of the same lab follows, which will draw the conclusions
 POISON = 0x5A  # for whole numbers, which have no NaN; it fits every type
+POLITE = "workqueue"  # the layer whose calling thread does no share of the work, but calls sched_yield until it is done
 AGAIN = " again"  # marks the control: the reference, measured against itself
 
 Judge = Callable[[list[records.Record]], Iterable[tuple[str, bool | None]]]
@@ -132,6 +133,7 @@ class Bench:
         Raises CheckFailed on all ranks when any rank saw a wrong result.
         """
         members, workers = self._members(team), team.size
+        pinned = isinstance(team, Alone) and team.pinned
         listed: dict[Any, Case] = dict(cases)
         if against and control:
             listed[against + AGAIN] = cases[against]
@@ -146,9 +148,11 @@ class Bench:
             # The order of the cases must be the same on all workers, and a rank may have sat out earlier contrasts.
             seed=crc32(f"{self.seed} {workers} {common}".encode()),
             refresh=lambda: _change(inputs),
-            gate=workers <= self.cores,
+            gate=workers <= self.cores
+            and (self.world is not None or pinned),  # who is not pinned may be moved by its own
             busy={name: case.busy for name, case in listed.items()},
-            gauge=waiting_gauge() if isinstance(team, Alone) else None,
+            gauge=waiting_gauge() if pinned else None,
+            polite=int(self.layer == POLITE),
         )
         self._verify(cases, members)
         if self.first:

@@ -15,8 +15,6 @@ from parlab.records import PROOF
 if TYPE_CHECKING:
     from parlab.bench import Bench
 
-LAYERS = ("tbb", "omp", "workqueue")  # the last is part of Numba and always there
-
 
 class Crew(Protocol):
     """What knows the threads."""
@@ -53,7 +51,7 @@ def teams(bench: "Bench", crew: Crew | None, sizes: list[int]) -> Iterator[Alone
 
     for threads in sizes:
         numba.set_num_threads(threads)
-        team = Alone(threads)
+        team = Alone(threads, pinned=crew is not None)
         if crew is None:
             yield team
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import exp, log
 
-from parlab.records import PROOF, Comparison, Record, measured
+from parlab.records import LAYERS, PROOF, Record, compared, measured
 from parlab.stats import Interval
 
 FREE = 0.9  # threads that reach this share of what they do alone have a core each; two on one core reach a half
@@ -35,26 +35,28 @@ def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> In
     )
 
 
-def on_free_cores(records: Sequence[Record], threads: int, holds: bool | None) -> bool | None:
+def on_free_cores(records: Sequence[Record], threads: int, holds: bool | None, layer: str | None = None) -> bool | None:
     """Return `holds`, or None where the proofs before and after the measurements do not allow it.
 
     For what needs whole cores, as a speed-up does. A goal that was reached speaks for the cores by itself: threads that ran at once are
     enough. One that was missed needs every proof to show, by its whole interval, that the threads had a core each: those on the two
-    halves of one core get as little done as those that take turns.
+    halves of one core get as little done as those that take turns. layer: of which the proofs are; None: of all.
     """
-    proofs = [r for r in records if isinstance(r, Comparison) and PROOF in r.faster and r.workers == threads]
+    proofs = [r for r in compared(records, threads) if r.faster.get(PROOF) in ({layer} if layer else LAYERS)]
     together = [r.ratio.low for r in proofs if r.faster["work"] == "together"]
     free = threads == 1 or (together and min(together) >= FREE)
-    return at_once(records, threads, holds) if holds else holds if free else None
+    return at_once(records, threads, holds, layer) if holds else holds if free else None
 
 
-def at_once(records: Sequence[Record], threads: int, holds: bool | None) -> bool | None:
+def at_once(records: Sequence[Record], threads: int, holds: bool | None, layer: str | None = None) -> bool | None:
     """Return `holds`, or None where a proof before or after the measurements shows that the threads had to take turns.
 
     For what needs threads that run at the same time, be it on the two halves of one core, as false sharing and ratios between ways do:
     enough trials of the proof had the processors' whole time. With one thread there is nothing to prove.
     """
-    proofs = [m for m in measured(records, threads, work="together") if PROOF in m.case]
+    proofs = [
+        m for m in measured(records, threads, work="together") if m.case.get(PROOF) in ({layer} if layer else LAYERS)
+    ]
     running = proofs and all(
         m.how["dropped"] == m.how["disturbed"] for m in proofs
     )  # else all were kept: too few were quiet

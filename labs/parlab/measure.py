@@ -42,9 +42,10 @@ class Team(Protocol):
 
 @dataclass(frozen=True)
 class Alone:
-    """A team of one process, which runs `size` threads by itself."""
+    """A team of one process, which runs `size` threads by itself; pinned: each of them on a core of its own."""
 
     size: int = 1
+    pinned: bool = False
 
     def barrier(self) -> None:
         """Do nothing: nobody else is there."""
@@ -109,13 +110,14 @@ def interleave(
     gate: bool = True,
     busy: Mapping[str, int] = MappingProxyType({}),
     gauge: Callable[[], float] | None = None,
+    polite: int = 0,
 ) -> dict[str, Trials]:
     """Time every run in rounds of random order until all medians are known to 3 % or `limit` seconds have passed.
 
     refresh: called once before each round, to change the inputs. gate: drop trials in which the scheduler took a core away (not to be
     asked where workers outnumber the cores). busy: how many cores a run of this process keeps busy from begin to end; its CPU time is then
     held against its wall time too. gauge: seconds so far in which threads of this process were ready and had no core; where there is one it
-    alone tells which trials were disturbed.
+    alone tells which trials of busy runs were disturbed. polite: threads that wait by giving their core to those that work.
     All workers must call with the same arguments; all get the same trials.
     """
     order = np.random.default_rng(seed)
@@ -128,7 +130,9 @@ def interleave(
         mine = np.empty(2 * len(names) + 1)
         for i in order.permutation(len(names)):
             team.barrier()
-            mine[i], mine[len(names) + i] = _sample(runs[names[i]], batches[names[i]], busy.get(names[i], 0), gauge)
+            mine[i], mine[len(names) + i] = _sample(
+                runs[names[i]], batches[names[i]], busy.get(names[i], 0), gauge, polite
+            )
         mine[-1] = time.perf_counter() - start
         shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
         table[done - 1], hit[done - 1], elapsed = shared[: len(names)], shared[len(names) : -1], shared[-1]
@@ -144,17 +148,19 @@ def interleave(
 def _calibrate(run: Callable[[], object], team: Team) -> int:
     """Warm the run up and find how many calls fill a sample, agreed by all workers."""
     batch = 1
-    _sample(run, batch, 0, None)
+    _sample(run, batch, 0, None, 0)
     while True:
         team.barrier()
-        seconds = batch * _sample(run, batch, 0, None)[0]
+        seconds = batch * _sample(run, batch, 0, None, 0)[0]
         seconds, least = team.slowest(np.array([seconds, CLOCK_STEPS * clock_step()]))
         if seconds >= least:
             return batch
         batch *= 2 ** min(4, math.ceil(math.log2(least / max(seconds, least / 16))))
 
 
-def _sample(run: Callable[[], object], batch: int, busy: int, gauge: Callable[[], float] | None) -> tuple[float, float]:
+def _sample(
+    run: Callable[[], object], batch: int, busy: int, gauge: Callable[[], float] | None, polite: int
+) -> tuple[float, float]:
     """Return seconds for one call, and whether the scheduler disturbed it (0 or 1)."""
     waited = gauge() if gauge else 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
@@ -166,6 +172,6 @@ def _sample(run: Callable[[], object], batch: int, busy: int, gauge: Callable[[]
     cpu = time.process_time() - cpu
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
     if gauge:
-        return wall / batch, float(gauge() - waited > (1 - DUTY) * wall)
+        return wall / batch, float(busy > 0 and gauge() - waited > (polite + 1 - DUTY) * wall)
     starved = wall > DUTY_FROM and cpu < DUTY * busy * wall
     return wall / batch, float(taken > INVOLUNTARY or starved)

@@ -11,6 +11,7 @@ from parlab.stats import Interval, Verdict
 
 Case = Mapping[str, str | int | float]
 
+LAYERS = ("tbb", "omp", "workqueue")  # Numba's threading layers; the last is part of Numba and always there
 PROOF = "a core each"  # marks the measurements that show whether threads have a core each: about the machine, not about the lab
 
 

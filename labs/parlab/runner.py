@@ -10,12 +10,11 @@ from pathlib import Path
 from parlab import header, process, results, table, witness
 from parlab.bench import MORE, RUNNING
 from parlab.catalogue import Lab, select
-from parlab.crew import LAYERS
 from parlab.errors import BAD_REQUEST, DONE, FAILED, TIMED_OUT, BadRequest
 from parlab.launch import Command, find_mpi, ranks, threads
 from parlab.machine import cores
 from parlab.options import BUDGETS, doubling
-from parlab.records import Fault, Skip
+from parlab.records import LAYERS, Fault, Skip
 
 START_SECONDS = 60  # for interpreters to start and Numba to compile, beside a lab's own time
 SLACK = 3  # how often a lab's own time fits into its limit, for each number of workers: a deadlock is for ever
