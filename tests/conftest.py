@@ -3,6 +3,8 @@
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,32 @@ os.environ.update({name: value for name, value in launch.threads(4, []).env.item
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
 QUIET = ["-q", "-x", "--no-header", "-rs", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
+
+
+@pytest.fixture(params=[1, 2, 3, 4])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A number of threads, set and pinned: some are more than the cores of a small machine."""
+    with several(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def two() -> Iterator[int]:
+    """Two threads, set and pinned."""
+    with several(2):
+        yield 2
+
+
+@contextmanager
+def several(threads: int) -> Iterator[None]:
+    """Use so many threads; each test that asks sets the session's number anew."""
+    import numba  # here: a rank must not pay for it to run a test of MPI
+
+    from parlab.openmp_like.threads import pinned
+
+    numba.set_num_threads(threads)
+    with pinned(threads):
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,11 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from numba import get_thread_id, njit, prange, set_num_threads
@@ -24,19 +23,9 @@ from parlab.openmp_like.atomics import add, load, store
 from parlab.openmp_like.clauses import N, seen
 from parlab.openmp_like.clauses_table import CLAUSES
 from parlab.openmp_like.schedules import STATIC
-from parlab.openmp_like.threads import pinned
 from parlab.openmp_like.waiting import APART, BARRIER_WORDS, barrier, pause
 
 BY_NAME = {clause.name: clause for clause in CLAUSES}
-
-
-@pytest.fixture
-def two() -> Iterator[int]:
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one thread meets nobody")
-    numba.set_num_threads(2)
-    with pinned(2):
-        yield 2
 
 
 def wrong(name: str) -> str | None:

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import numba
 import numpy as np
@@ -14,16 +13,8 @@ import pytest
 from parlab.openmp_like import clauses
 from parlab.openmp_like.clauses import Clause, seen
 from parlab.openmp_like.clauses_table import CLAUSES
-from parlab.openmp_like.threads import pinned
 
 BY_NAME = {clause.name: clause for clause in CLAUSES}
-
-
-@pytest.fixture(params=[p for p in (1, 2, 3, 4) if p <= numba.config.NUMBA_NUM_THREADS])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    numba.set_num_threads(request.param)
-    with pinned(request.param):
-        yield request.param
 
 
 def wrong(clause: Clause, threads: int) -> str | None:

@@ -4,41 +4,23 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numba
 import pytest
 from numba import njit, prange
 
 from parlab.openmp_like import gcc
 from parlab.openmp_like.assembly import inner_loops
 from parlab.openmp_like.regions import CONSTRUCTS, REFERENCE, Counted, delay, in_c, reference, words
-from parlab.openmp_like.threads import pinned
 from parlab.openmp_like.waiting import barrier
 from parlab.records import Comparison, Conclusion, Measurement
 from parlab.stats import Interval
 
 REPS, TURNS = 200, 20
 IN_C = [(name, function) for name, construct in CONSTRUCTS.items() for function in construct.gcc]
-
-
-@pytest.fixture(params=[p for p in (1, 2, 3, 4) if p <= numba.config.NUMBA_NUM_THREADS])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    numba.set_num_threads(request.param)
-    with pinned(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def two() -> Iterator[int]:
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("one thread meets nobody")
-    numba.set_num_threads(2)
-    with pinned(2):
-        yield 2
 
 
 @pytest.mark.parametrize("name", CONSTRUCTS)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numba
@@ -17,13 +16,6 @@ from parlab.openmp_like.clauses_tasks import Recursion, Wavefront
 from parlab.openmp_like.tasks import LOCK, NEXT, NONE, OLDEST, empty_stacks, put, take
 from parlab.openmp_like.threads import pinned
 from parlab.openmp_like.waiting import unlock
-
-
-@pytest.fixture(params=[p for p in (1, 2, 3, 4) if p <= numba.config.NUMBA_NUM_THREADS])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    numba.set_num_threads(request.param)
-    with pinned(request.param):
-        yield request.param
 
 
 def test_the_owner_takes_the_newest_and_a_thief_the_oldest() -> None:

@@ -1,16 +1,13 @@
 """Waiting under stress: one owner of a lock at a time, no barrier passed early, turns in order; and each property broken once."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 from numba import njit, prange
 from numba.core.errors import TypingError
 
 from parlab.openmp_like.atomics import add, load, store
-from parlab.openmp_like.threads import pinned
 from parlab.openmp_like.waiting import (
     APART,
     BARRIER_WORDS,
@@ -22,29 +19,7 @@ from parlab.openmp_like.waiting import (
     wait_until,
 )
 
-NUMBERS_OF_THREADS = [p for p in (1, 2, 3, 4) if p <= numba.config.NUMBA_NUM_THREADS]
 TRIES = 20  # for a mutant: on a busy machine the threads may miss each other now and then
-
-
-@pytest.fixture(params=NUMBERS_OF_THREADS)
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Numbers of threads, of which some are more than the cores of a small machine."""
-    with several(request.param):
-        yield request.param
-
-
-@pytest.fixture
-def two() -> Iterator[None]:
-    if len(NUMBERS_OF_THREADS) < 2:
-        pytest.skip("one thread meets nobody")
-    with several(2):
-        yield
-
-
-def several(threads: int) -> Any:
-    """Use so many threads; the session's number is set by each test that asks."""
-    numba.set_num_threads(threads)
-    return pinned(threads)
 
 
 @njit(parallel=True)
