@@ -14,7 +14,7 @@ import numpy as np
 
 from parlab.bench import Bench, Case
 from parlab.checks import equals
-from parlab.judge import at_once
+from parlab.judge import at_once, within
 from parlab.measure import Alone, Array
 from parlab.openmp_like import sharing, sharing_in_c, threads
 from parlab.openmp_like.lines import WORD, Layout, line_bytes
@@ -196,11 +196,6 @@ def who(p: int) -> str:
 def factor(records: list[Record], p: int, **case: Any) -> list[Interval]:
     """Return how many times as long as its reference a layout takes, if it was measured."""
     return [c.ratio.map(lambda ratio: 1 / ratio) for c in compared(records, p, **case)]
-
-
-def within(value: Interval, low: float, high: float) -> bool | None:
-    """Tell whether the whole interval lies between two bounds, or outside of them; None where it does not say."""
-    return True if low <= value.low and value.high <= high else False if value.high < low or value.low > high else None
 
 
 def goals(records: list[Record], p: int, wanted: list[tuple[int, str, float, float]]) -> Said:

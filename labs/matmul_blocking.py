@@ -15,14 +15,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from parlab.bench import Bench, Case
 from parlab.checks import equals
-from parlab.judge import at_once, on_free_cores
+from parlab.judge import at_once, on_free_cores, within
 from parlab.measure import Alone, Array
 from parlab.openmp_like import caches, matmul_loops, matmul_registers, peak, stream, threads
 from parlab.openmp_like.matmul_model import REUSE, TILE, Machine
 from parlab.records import Measurement, Record, compared, measured
 from parlab.scaling import speed_up
 from parlab.start import lab
-from parlab.stats import Interval
 from parlab.units import nbytes, span
 
 LIBRARY, OWN = "OpenBLAS", "np.matmul"
@@ -134,18 +133,13 @@ def judge(records: list[Record]) -> Said:
                     told = f"{who}, n = {n}: {rung} has {span(c.ratio)} of {LIBRARY}'s speed"
                     yield (
                         told + (f" (goal: {goal})" if goal else ""),
-                        at_once(records, p, reaches(c.ratio, goal or 0)),
+                        at_once(records, p, within(c.ratio, goal or 0)),
                     )
             if IJK in at:
                 yield from rungs(records, p, who, n, at)
         own = speed_up(at[LIBRARY].samples, at[OWN].samples)
         told = f"{who}, n = {sizes[-1]}: {OWN} on threads of its own is {span(own)} times as fast as {LIBRARY} on these"
-        yield told, at_once(records, p, reaches(own.map(lambda ratio: 1 / ratio), 1 / 1.1))
-
-
-def reaches(value: Interval, goal: float) -> bool | None:
-    """Tell whether the whole interval reaches the goal, or misses it; None where it does not say."""
-    return True if value.low >= goal else False if value.high < goal else None
+        yield told, at_once(records, p, within(own.map(lambda ratio: 1 / ratio), 1 / 1.1))
 
 
 def rungs(records: list[Record], p: int, who: str, n: int, at: dict[str, Measurement]) -> Said:

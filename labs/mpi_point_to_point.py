@@ -13,6 +13,7 @@ from mpi4py import MPI
 
 from parlab.bench import Bench, Case
 from parlab.hockney import fit_hockney, fit_line, fit_segments, held_out_error
+from parlab.judge import within
 from parlab.mpi.c_rung import CLoop, build
 from parlab.mpi.ladder import LADDER
 from parlab.mpi.message_rungs import Windowed
@@ -140,7 +141,7 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
         yield f"{told}{many.median:.1%} in the median, one line by {line.median:.1%}", many.median <= 0.05
     for pick, limit in ((1, 2.5), (64 << 10, 1.1)):
         for c in compared(records, pattern="ping-pong", rung="C", bytes=pick):
-            holds = True if c.ratio.high <= limit else False if c.ratio.low > limit else None
+            holds = within(c.ratio, high=limit)
             yield (
                 f"Python's Send and Recv take {span(c.ratio)} times as long as C's at {size(pick)} (goal: {limit})",
                 holds,

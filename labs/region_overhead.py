@@ -13,7 +13,7 @@ from functools import cache
 from math import inf
 
 from parlab.bench import Bench, Case
-from parlab.judge import at_once
+from parlab.judge import at_once, within
 from parlab.measure import Alone
 from parlab.openmp_like import gcc, threads
 from parlab.openmp_like.assembly import inner_loops
@@ -166,9 +166,8 @@ def against_gcc(
 ) -> tuple[str, bool | None]:
     """Hold an overhead against gcc's; the interval takes both at their worst."""
     ratio = Interval(mine.median / other.median, mine.low / other.high, mine.high / other.low, mine.n)
-    holds = True if ratio.high <= goal else False if ratio.low > goal else None
     words = f"{threads_of(p)} of omp: {name} adds {told(mine)}, gcc's {told(other)}: {span(ratio)} times (goal: at most {goal:g})"
-    return words, at_once(records, p, holds, "omp")
+    return words, at_once(records, p, within(ratio, high=goal), "omp")
 
 
 def threads_of(p: int) -> str:

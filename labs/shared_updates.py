@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parlab.bench import Bench, Case
-from parlab.judge import on_free_cores
+from parlab.judge import on_free_cores, within
 from parlab.measure import Alone, Array
 from parlab.openmp_like import gcc, summation, threads, updates
 from parlab.records import Measurement, Record, compared, measured
@@ -205,7 +205,7 @@ def beside_gcc(records: list[Record], p: int) -> Iterable[tuple[str, bool | None
     for ours, (theirs, goal) in PAIRS.items():
         for c in compared(records, p, way=ours, beside=theirs):
             taken = c.ratio.map(lambda ratio: 1 / ratio)
-            holds = True if taken.high <= goal else False if taken.low > goal else None
+            holds = within(taken, high=goal)
             yield (
                 f"{ours} takes {span(taken)} times as long as {theirs} at {c.faster['bins']} bins (goal: at most {goal})",
                 holds,

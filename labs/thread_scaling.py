@@ -13,13 +13,12 @@ import numpy as np
 
 from parlab.bench import Bench, Case
 from parlab.checks import equals
-from parlab.judge import at_once, on_free_cores
+from parlab.judge import at_once, on_free_cores, within
 from parlab.measure import Alone, Array
 from parlab.openmp_like import caches, chain, peak, pi, scaling_in_c, stream, threads
 from parlab.records import Record, compared, measured
 from parlab.scaling import karp_flatt, speed_up
 from parlab.start import lab
-from parlab.stats import Interval
 from parlab.units import nbytes, rate, span
 
 PART = 8  # one part in this many is done by one thread alone
@@ -197,11 +196,6 @@ def judge(records: list[Record]) -> Said:
         yield from walls(records, p)
 
 
-def reaches(value: Interval, goal: float) -> bool | None:
-    """Tell whether the whole interval reaches the goal, or misses it; None where it does not say."""
-    return True if value.low >= goal else False if value.high < goal else None
-
-
 def vectors(records: list[Record]) -> Said:
     """Say how much faster many elements in one instruction are than one."""
     for kernel in ("pi float64", "pi float32"):
@@ -209,7 +203,7 @@ def vectors(records: list[Record]) -> Said:
             gain = c.ratio.map(lambda ratio: 1 / ratio)
             yield (
                 f"1 thread, {kernel}: with vectors {span(gain)} times as fast as one element at a time",
-                reaches(gain, 1.05),
+                within(gain, 1.05),
             )
 
 
@@ -223,7 +217,7 @@ def speed_ups(records: list[Record], p: int) -> Said:
         roof = {m.workers: m.samples for m in measured(records, kernel=kernel, scaling="strong", way="copy")}
         if 1 in roof:
             told += f"; the copy that bounds it gains {span(speed_up(roof[1], roof[p]))}"
-        yield told, on_free_cores(records, p, reaches(c.ratio, goal or 1.05))
+        yield told, on_free_cores(records, p, within(c.ratio, goal or 1.05))
     for m in measured(records, p, kernel=SERIAL_PART, way="prange"):
         assert m.prediction
         ratio = m.prediction.seconds / m.seconds.median
@@ -265,7 +259,7 @@ def walls(records: list[Record], p: int) -> Said:
         goal = AS_FAST_AS_C if p <= 2 else 0.95
         told = ", ".join(f"{way} {span(ratio)}" for way, ratio in ratios.items())
         told = f"{who(p)}, triad in {nbytes(far)}, times as fast as gcc's: {told} (goal: one of them {goal})"
-        yield told, at_once(records, p, reaches(max(ratios.values(), key=lambda ratio: ratio.median), goal))
+        yield told, at_once(records, p, within(max(ratios.values(), key=lambda ratio: ratio.median), goal))
 
 
 def who(p: int) -> str:

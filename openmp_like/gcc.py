@@ -1,6 +1,5 @@
 """The same loops in C under gcc's OpenMP: what Numba is held against. Compiled here, for this processor, when they are first asked for."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ def load(name: str, *flags: str) -> CDLL:
         raise RuntimeError("no C compiler (gcc, or what CC names) on PATH: the comparison with C is left out")
     source = Path(__file__).with_name(name)
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.so"
+        target = Path(folder) / f"{source.stem}.so"
         command = [compiler, *FLAGS, *flags, str(source), "-o", str(target), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -1,10 +1,12 @@
 """Words of conclusions on curves and times that are known."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab.judge import crossing, hidden_share
+from parlab.judge import crossing, hidden_share, within
 from parlab.stats import Interval
 
 SIZES = [2.0**k for k in range(3, 24, 4)]
@@ -39,3 +41,20 @@ def test_the_interval_holds_every_combination_of_the_three() -> None:
     assert told.low <= (1.9 + 2.9 - 4.1) / 2.1
     assert told.high >= (2.1 + 3.1 - 3.9) / 1.9
     assert told.low < told.median < told.high
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "holds"),
+    [
+        (Interval(1.0, 0.9, 1.1, 24), {"low": 0.9}, True),
+        (Interval(1.0, 0.9, 1.1, 24), {"low": 1.05}, None),
+        (Interval(1.0, 0.9, 1.1, 24), {"low": 1.2}, False),
+        (Interval(1.0, 0.9, 1.1, 24), {"high": 1.1}, True),
+        (Interval(1.0, 0.9, 1.1, 24), {"high": 0.8}, False),
+        (Interval(1.0, 0.9, 1.1, 24), {"low": 0.95, "high": 1.2}, None),
+        (Interval(1.0, -inf, inf, 3), {"low": 0.1}, None),
+        (Interval(1.0, -inf, inf, 3), {"high": 9.0}, None),
+    ],
+)
+def test_a_goal_is_judged_by_the_whole_interval(value: Interval, bounds: dict[str, float], holds: bool | None) -> None:
+    assert within(value, **bounds) is holds

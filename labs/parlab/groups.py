@@ -4,10 +4,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from parlab import units
 from parlab.bench import AGAIN
 from parlab.catalogue import Lab
 from parlab.records import PROOF, Case, Comparison, Measurement, Record
+from parlab.scaling import speed_up
+from parlab.stats import Interval
 
 Verdicts = dict[tuple[str, int], Comparison]  # by case and number of workers
 
@@ -41,6 +45,10 @@ class Group:
         """Return the serial program that was measured beside this number of workers, else the one beside the fewest."""
         found = sorted((m for m in self.measured if self.name(m) == "serial"), key=lambda m: m.workers)
         return next((m for m in found if m.workers == workers), found[0])
+
+    def speed_up(self, m: Measurement) -> Interval:
+        """Return the speed-up of a measurement against the serial program; where the work grows, against as many shares of it."""
+        return speed_up(np.array(self.serial(m.workers).samples) * (m.workers if self.weak else 1), m.samples)
 
     @property
     def weak(self) -> bool:

@@ -1,7 +1,7 @@
 """Words that conclusions are made of: where curves cross, how much communication hid, whether the threads had their cores."""
 
 from collections.abc import Sequence
-from math import exp, log
+from math import exp, inf, log
 
 from parlab.records import LAYERS, PROOF, Record, compared, measured
 from parlab.stats import Interval
@@ -20,6 +20,11 @@ def crossing(sizes: Sequence[float], first: Sequence[float], second: Sequence[fl
             share = -gaps[i - 1] / (gaps[i] - gaps[i - 1])
             return exp(log(sizes[i - 1]) + share * log(sizes[i] / sizes[i - 1]))
     return None
+
+
+def within(value: Interval, low: float = -inf, high: float = inf) -> bool | None:
+    """Tell whether the whole interval meets a goal, low <= value <= high; False where all of it misses, None where a part does."""
+    return True if low <= value.low and value.high <= high else False if value.high < low or value.low > high else None
 
 
 def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> Interval:

@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from parlab import units
 from parlab.groups import Group
 from parlab.records import Lanes, Measurement
-from parlab.scaling import law, speed_up
+from parlab.scaling import law
 from parlab.stats import Interval
 
 MARKERS = "osD^vPX*<>hp"
@@ -66,7 +66,7 @@ def scaling(axes: Any, group: Group) -> None:
     best, best_speed = "", 0.0
     for i, name in enumerate(names):
         points = sorted((m for m in verified if group.name(m) == name), key=lambda m: m.workers)
-        ups = [_speed_up(group, m) for m in points]
+        ups = [group.speed_up(m) for m in points]
         spread = 1 + 0.012 * (i - len(names) / 2)  # side by side, not on top of each other
         _errorbar(axes, spread * np.array([m.workers for m in points]), ups, name, i)
         if ups[-1].median > best_speed:
@@ -144,10 +144,6 @@ def timeline(axes: Any, kept: Lanes) -> None:
 
 def _names(group: Group, measured: list[Measurement]) -> list[str]:
     return list(dict.fromkeys(group.name(m) for m in measured))
-
-
-def _speed_up(group: Group, m: Measurement) -> Interval:
-    return speed_up(np.array(group.serial(m.workers).samples) * (m.workers if group.weak else 1), m.samples)
 
 
 def _colour(i: int) -> Any:

@@ -2,14 +2,13 @@
 
 from collections import Counter
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from parlab import units
 from parlab.groups import Group, Verdicts, key
 from parlab.records import Measurement, Row
-from parlab.scaling import efficiency, karp_flatt, law, speed_up
+from parlab.scaling import efficiency, karp_flatt, law
 
 MOST_COLUMNS = 8
 MARKS = {"faster": "[green]▲[/]", "slower": "[red]▼[/]", "same": "=", "cannot tell": "?"}
@@ -61,7 +60,7 @@ def scaling(group: Group, said: Verdicts) -> Shown:
 
 
 def _scaling_row(name: str, m: Measurement, group: Group, said: Verdicts) -> dict[str, str]:
-    s = speed_up(np.array(group.serial(m.workers).samples) * (m.workers if group.weak else 1), m.samples)
+    s = group.speed_up(m)
     shared = m.how["oversubscribed"]
     return {
         group.columns: name,
