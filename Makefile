@@ -8,10 +8,10 @@ PARLAB := $(BIN)/python -m parlab
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup labs test mpi openmp_like cuda ddp pyomp report machine lint clean
+.PHONY: help setup labs test test-gpu mpi openmp_like cuda ddp pyomp report machine lint clean
 
 help:         ## print this list
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo '  ARGS="--workers 1,2 --budget full" are handed to parlab run; MPI=mpich uses MPICH from PyPI, MPI=none the one on PATH'
 
 setup:        ## make or mend the environment (every target does)
@@ -22,6 +22,9 @@ labs: setup   ## run every lab that this machine can run, about 20 s each, and s
 
 test: setup   ## run the tests
 	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-gpu: setup  ## run the tests that need a GPU (skipped where there is none)
+	@$(BIN)/python -m pytest -q -m gpu $(ARGS)
 
 mpi: setup    ## message passing: point to point, collectives, halo exchange, task farm
 	@$(PARLAB) run mpi $(ARGS)

@@ -2,6 +2,9 @@
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from parlab import launch, process
 
 # Threads for teams of up to four, whatever the machine has; kernels compiled once for each state of their sources.
 os.environ.update({name: value for name, value in launch.threads(4, []).env.items() if name.startswith("NUMBA_")})
+os.environ.update(launch.process([]).env)  # as the labs of GPUs have it
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
 QUIET = ["-q", "-x", "--no-header", "-rs", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
@@ -30,6 +34,49 @@ def two() -> Iterator[int]:
     """Two threads, set and pinned."""
     with several(2):
         yield 2
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> None:
+    """Skip the test where there is no GPU that Python can use; `@pytest.mark.gpu(2)` asks for two."""
+    from parlab.gpus import missing
+
+    marker = request.node.get_closest_marker("gpu")
+    if reason := missing(marker.args[0] if marker and marker.args else 1):
+        pytest.skip(reason)
+
+
+class Standin:
+    """Runs things on the stand-in for CuPy (tests/standin), each in a process of its own."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.home = file, Path(__file__).parent / "standin"
+
+    def tests(self, style: str, seed: int) -> str:
+        """Run the tests of the asking file that are marked gpu, under an adversary; return what pytest said. All must pass."""
+        code = f"import sys; sys.path.insert(0, {str(self.home)!r}); from parlab import gpus; gpus.missing = lambda count: None\n"
+        code += f"import pytest; sys.exit(pytest.main([{str(self.file)!r}, '-m', 'gpu', *{QUIET}]))"
+        return self._run(["-c", code], STANDIN_ADVERSARY=style, STANDIN_SEED=str(seed))
+
+    def lab(self, name: str, out: Path) -> None:
+        """Run a lab at the least budget; its records go to the folder `out`."""
+        script = self.file.parent.parent / "labs" / f"{name}.py"
+        self._run([str(self.home / "run.py"), str(script), "--budget", "smoke"], PARLAB_RUN=str(out))
+
+    def _run(self, arguments: list[str], **env: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=110
+        )
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+        return done.stdout
+
+
+@pytest.fixture
+def standin(request: pytest.FixtureRequest) -> Standin:
+    """Return what runs this file's tests for a GPU, or a lab, on the stand-in; skips where no C++ compiler is."""
+    if shutil.which("g++") is None:
+        pytest.skip("the stand-in for CuPy needs a C++ compiler")
+    return Standin(request.path)
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def test_a_lab_of_threads_is_not_for_mpirun(tmp_path: Path) -> None:
     command = [sys.executable, str(tmp_path / "scratch.py")]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == BAD_REQUEST
-    assert done.stderr.strip() == "scratch: it runs threads in one process: start it as `python labs/scratch.py`"
+    assert done.stderr.strip() == "scratch: it runs in one process: start it as `python labs/scratch.py`"
 
 
 def test_the_command_line_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab.judge import crossing, hidden_share, within
+from parlab.judge import crossing, every, hidden_share, within
 from parlab.stats import Interval
 
 SIZES = [2.0**k for k in range(3, 24, 4)]
@@ -58,3 +58,11 @@ def test_the_interval_holds_every_combination_of_the_three() -> None:
 )
 def test_a_goal_is_judged_by_the_whole_interval(value: Interval, bounds: dict[str, float], holds: bool | None) -> None:
     assert within(value, **bounds) is holds
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "holds"),
+    [([True, True], True), ([True, None], None), ([None, False], False), ([True, False], False), ([], None)],
+)
+def test_all_hold_where_none_fails_and_all_can_be_told(verdicts: list[bool | None], holds: bool | None) -> None:
+    assert every(verdicts) is holds

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parlab import measure
-from parlab.measure import CLOCK_STEPS, LEAST, MOST_ROUNDS, Alone, Array, Trials, interleave
+from parlab.measure import CLOCK_STEPS, LEAST, MOST_ROUNDS, Alone, Array, Gpus, Part, Trials, interleave, part_clock
 
 
 class Clock:
@@ -117,7 +117,7 @@ def test_where_nearly_all_are_disturbed_all_are_kept(clock: Clock) -> None:
 def test_the_inputs_change_before_every_round(clock: Clock) -> None:
     changes: list[int] = []
     trials = interleave({"a": clock.takes(1.0)}, Alone(), limit=1e9, seed=0, refresh=lambda: changes.append(1))
-    assert len(changes) == len(trials["a"].samples)
+    assert len(changes) == 1 + len(trials["a"].samples)  # once ahead of them all: what it needs is compiled then
 
 
 class Two(Alone):
@@ -186,3 +186,16 @@ def test_ranks_of_any_history_agree_on_the_order_of_cases_and_on_when_to_stop() 
             bench.contrast(comm, {}, "way", {name: case(name, comm) for name in "abcdef"})
             assert len(set(comm.allgather("".join(seen)))) == 1
     assert world.allreduce(1) == 3
+
+
+def test_only_the_middle_of_a_part_counts_and_everything_is_done_each_time(clock: Clock) -> None:
+    part = Part(clock.takes(0.25), before=clock.takes(5.0), after=clock.takes(7.0))
+    assert part_clock().time(part, 3) == 0.75
+    assert clock.now == 3 * 12.25
+
+
+def test_a_team_of_gpus_waits_for_them_before_each_run() -> None:
+    waited: list[int] = []
+    timer = measure.Clock("none", lambda run, batch: 1.0, 1e-7)
+    Gpus(2, events=timer, gated=timer, settle=waited.append).barrier()
+    assert waited == [2]

@@ -17,10 +17,10 @@ from zlib import crc32
 
 import numpy as np
 
-from parlab import records, results
+from parlab import records, results, units
 from parlab.errors import CheckFailed
 from parlab.gauge import waiting_gauge
-from parlab.measure import Alone, Array, Team, Trials, interleave
+from parlab.measure import Alone, Array, Clock, Team, Trials, interleave
 from parlab.options import Budget, size
 from parlab.stats import Interval, paired_ratio, verdict
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from parlab.crew import Crew
+    from parlab.gpus import Device
+    from parlab.measure import Gpus
 
 RUNNING = "PARLAB_RUN"  # set by `parlab run` for the processes it starts: the folder of the run they add to
 MORE = "PARLAB_MORE"  # set where another launch of the same lab follows, which will draw the conclusions
@@ -47,6 +49,8 @@ class Case:
     in one run (2 for a ping-pong of which one way is meant). work: bytes or flops of one operation. share: its bound, as a share of
     the time of the contrast's floor. prediction: (model, seconds). facts: what is counted beside the time, asked for at the end.
     busy: cores that one run keeps busy from begin to end, 0 where it waits: a trial that got less of their time is disturbed.
+    clock: what times the run, where it is not the clock of this process (the events of a GPU). label: parameters of this case, where
+    the cases of a contrast differ in more than the one axis; they stand beside the common ones, in place of the axis' own.
     """
 
     run: Callable[[], object]
@@ -59,6 +63,8 @@ class Case:
     prediction: tuple[str, float] | None = None
     facts: Callable[[], dict[str, float]] = dict
     busy: int = 0
+    clock: Clock | None = None
+    label: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 class Bench:
@@ -78,6 +84,7 @@ class Bench:
         self.seed, self.out = seed, out
         self.first = world is None or world.rank == 0
         self.writer = results.Writer(out)
+        self.kind = "threads" if world is None else "ranks"  # what the workers are; by_process says where they are GPUs
         self.layer = ""  # Numba's threading layer, where the workers are threads
         self.start = time.perf_counter()
         self._skipped: set[str] = set()
@@ -97,6 +104,15 @@ class Bench:
         from parlab.crew import teams
 
         return teams(self, crew, [p for p in self.workers if not sizes or p in sizes])
+
+    def gpus(self, device: "Device", *sizes: int) -> Iterator["Gpus"]:
+        """Yield teams of GPUs of this process, of the numbers asked for (or those of them that `sizes` names).
+
+        device: knows what the GPUs are, and whether they can be used.
+        """
+        from parlab.gpus import teams
+
+        return teams(self, device, [p for p in self.workers if not sizes or p in sizes])
 
     def sizes(self, least: str, most: str, steps: int = 1, full: str | None = None) -> list[int]:
         """Return sizes in bytes from `least` to `most` (in full to `full`), each 2**steps times the last; a smaller budget takes fewer."""
@@ -149,23 +165,25 @@ class Bench:
             seed=crc32(f"{self.seed} {workers} {common}".encode()),
             refresh=lambda: _change(inputs),
             gate=workers <= self.cores
-            and (self.world is not None or pinned),  # who is not pinned may be moved by its own
+            and (self.kind != "threads" or pinned),  # who is not pinned may be moved by its own
             busy={name: case.busy for name, case in listed.items()},
+            clocks={name: case.clock for name, case in listed.items() if case.clock},
             gauge=waiting_gauge() if pinned else None,
             polite=int(self.layer == POLITE),
         )
         self._verify(cases, members)
         if self.first:
             bound = floor and (floor[0], trials[floor[0]].seconds.median / floor[1].units)
+            labels = {name: {**common, **(case.label or {axis: name})} for name, case in listed.items()}
             for name, case in listed.items():
-                self._measured({**common, axis: name}, case, trials[name], workers, bound)
+                self._measured(labels[name], case, trials[name], workers, bound)
             for name in listed:
                 if against and name != against and not (floor and name == floor[0]):
                     ratio = paired_ratio(*(trials[n].samples / listed[n].units for n in (against, name)))
-                    self._compared({**common, axis: name}, {**common, axis: against}, workers, ratio)
+                    self._compared(labels[name], labels[against], workers, ratio)
             told = ", ".join(f"{key} {value}" for key, value in common.items())
             seconds_so_far = f"{time.perf_counter() - self.start:5.1f} s"
-            print(f"  {seconds_so_far}  {workers} workers  {told}", file=sys.stderr, flush=True)
+            print(f"  {seconds_so_far}  {units.count(workers, self.kind)}  {told}", file=sys.stderr, flush=True)
         members.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
         return trials
 
@@ -219,15 +237,16 @@ class Bench:
             "dropped": trials.dropped,
             "oversubscribed": workers > self.cores,
         }
-        how |= (
-            {"layer": self.layer} if self.layer else {"across": "slowest", "sync": "barrier" if workers > 1 else "none"}
-        )
+        how |= {"layer": self.layer} if self.layer else {}
+        how |= {"clock": case.clock.name} if case.clock else {}
+        if self.kind == "ranks":
+            how |= {"across": "slowest", "sync": "barrier" if workers > 1 else "none"}
         self.writer.write(
             records.Measurement(
                 lab=self.lab,
                 case=label,
                 workers=workers,
-                kind="ranks" if self.world is not None else "threads",
+                kind=self.kind,
                 seconds=trials.seconds.map(lambda t: t / case.units),
                 samples=[float(t) / case.units for t in trials.kept],
                 work=dict(case.work),

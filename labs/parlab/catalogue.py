@@ -13,6 +13,8 @@ from parlab.errors import BadRequest
 # PARLAB_LABS: a folder with labs.toml and scripts of one's own
 HERE = Path(os.environ.get("PARLAB_LABS") or Path(__file__).resolve().parent.parent).resolve()
 
+RECORDED = Path(__file__).resolve().parents[2] / "reference"  # runs on named machines
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -28,6 +30,8 @@ class Lab:
     workers: list[int] = field(default_factory=list)
     base: bool = False
     layers: bool = False
+    gpus: int = 0
+    recorded: str = ""
 
     @property
     def script(self) -> Path:
@@ -48,6 +52,10 @@ class Lab:
                 find_mpi()
             except BadRequest as error:
                 return str(error)
+        if self.gpus:
+            from parlab.gpus import missing
+
+            return missing(self.gpus)
         return None
 
 

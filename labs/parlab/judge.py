@@ -1,6 +1,6 @@
 """Words that conclusions are made of: where curves cross, how much communication hid, whether the threads had their cores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp, inf, log
 
 from parlab.records import LAYERS, PROOF, Record, compared, measured
@@ -25,6 +25,12 @@ def crossing(sizes: Sequence[float], first: Sequence[float], second: Sequence[fl
 def within(value: Interval, low: float = -inf, high: float = inf) -> bool | None:
     """Tell whether the whole interval meets a goal, low <= value <= high; False where all of it misses, None where a part does."""
     return True if low <= value.low and value.high <= high else False if value.high < low or value.low > high else None
+
+
+def every(verdicts: Iterable[bool | None]) -> bool | None:
+    """Tell whether all of them hold: False where one does not; None where one cannot be told, or there is none."""
+    found = set(verdicts)
+    return False if False in found else None if None in found or not found else True
 
 
 def hidden_share(communicate: Interval, compute: Interval, both: Interval) -> Interval:

@@ -137,6 +137,15 @@ def threads(
     return Command([sys.executable, *program], env)
 
 
+def process(program: Sequence[str]) -> Command:
+    """Start one process of a Python program that uses GPUs.
+
+    Each of up to 32 streams gets a queue of its own to the device, where 8 would be shared; kernels are loaded when they are compiled, not
+    when first launched, which would wait for all that runs.
+    """
+    return Command([sys.executable, *program], {"CUDA_DEVICE_MAX_CONNECTIONS": "32", "CUDA_MODULE_LOADING": "EAGER"})
+
+
 def _compiled() -> Path | None:
     """Return the folder for compiled kernels, one for each state of their sources: Numba does not see a change in another file."""
     sources = sorted((Path(__file__).resolve().parents[2] / "openmp_like").glob("*.py"))

@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from parlab import gpus
+
 PACKAGES = (
     "parlab",
     "numpy",
@@ -23,6 +25,7 @@ PACKAGES = (
     "cupy-cuda13x",
     "numba-mpi",
 )
+GPU_FACTS = "name,memory.total,driver_version,clocks.max.sm,clocks.max.mem,pcie.link.gen.max,pcie.link.width.max"
 
 
 def cores() -> int:
@@ -52,6 +55,7 @@ def facts() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "load_average": [round(x, 2) for x in os.getloadavg()],
         "gpus": _gpus(),
+        "gpus_used_by": gpus.neighbours(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "commit": _commit(),
     }
@@ -98,7 +102,8 @@ def _caches() -> dict[str, str]:
 
 
 def _gpus() -> list[str]:
-    lines = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"])
+    """Name, memory, driver, highest clocks of multiprocessors and memory, PCIe generation and lanes of each GPU."""
+    lines = _output(["nvidia-smi", f"--query-gpu={GPU_FACTS}", "--format=csv,noheader"])
     return [line.strip() for line in lines.splitlines() if line.strip()]
 
 

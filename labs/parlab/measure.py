@@ -8,10 +8,10 @@ import math
 import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -87,6 +87,63 @@ class Trials:
         return median_interval(self.kept)
 
 
+@dataclass(frozen=True)
+class Clock:
+    """How runs are timed. time: do a run so many times, return the seconds of all of them. step: the least difference that it sees."""
+
+    name: str
+    time: Callable[[Callable[[], object], int], float]
+    step: float
+
+
+@dataclass(frozen=True)
+class Gpus(Alone):
+    """A team of one process that drives `size` GPUs. events, gated: their clocks, without and behind the gate. settle: waits for them."""
+
+    events: Clock = field(kw_only=True)
+    gated: Clock = field(kw_only=True)
+    settle: Callable[[int], None] = field(kw_only=True)
+
+    def barrier(self) -> None:
+        """Wait for the GPUs: what fills and changes arrays is issued to another stream than the runs."""
+        self.settle(self.size)
+
+
+@cache
+def host_clock() -> Clock:
+    """Return the clock of this process."""
+    return Clock("host", _by_host, clock_step())
+
+
+def _by_host(run: Callable[[], object], batch: int) -> float:
+    start = time.perf_counter()
+    for _ in range(batch):
+        run()
+    return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of which only `run` counts, not what comes before and after it: for `part_clock`. A call returns the seconds."""
+
+    run: Callable[[], object]
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
+
+    def __call__(self) -> float:
+        """Do all of it, once."""
+        self.before()
+        seconds = _by_host(self.run, 1)
+        self.after()
+        return seconds
+
+
+@cache
+def part_clock() -> Clock:
+    """Return the clock of this process for runs that are a `Part`."""
+    return Clock("host, of a part", lambda run, batch: sum(cast(Part, run)() for _ in range(batch)), clock_step())
+
+
 @cache
 def clock_step() -> float:
     """Return the smallest step, in seconds, that the clock was seen to make."""
@@ -109,6 +166,7 @@ def interleave(
     refresh: Callable[[], None] = lambda: None,
     gate: bool = True,
     busy: Mapping[str, int] = MappingProxyType({}),
+    clocks: Mapping[str, Clock] = MappingProxyType({}),
     gauge: Callable[[], float] | None = None,
     polite: int = 0,
 ) -> dict[str, Trials]:
@@ -116,13 +174,16 @@ def interleave(
 
     refresh: called once before each round, to change the inputs. gate: drop trials in which the scheduler took a core away (not to be
     asked where workers outnumber the cores). busy: how many cores a run of this process keeps busy from begin to end; its CPU time is then
-    held against its wall time too. gauge: seconds so far in which threads of this process were ready and had no core; where there is one it
-    alone tells which trials of busy runs were disturbed. polite: threads that wait by giving their core to those that work.
+    held against its wall time too. clocks: what times a run, where it is not the clock of this process. gauge: seconds so far in which
+    threads of this process were ready and had no core; where there is one it alone tells which trials of busy runs were disturbed.
+    polite: threads that wait by giving their core to those that work.
     All workers must call with the same arguments; all get the same trials.
     """
     order = np.random.default_rng(seed)
     names = list(runs)
-    batches = {name: _calibrate(runs[name], team) for name in names}
+    clock = {name: clocks.get(name) or host_clock() for name in names}
+    refresh()  # what it needs is compiled on first use, which is not to count against the limit
+    batches = {name: _calibrate(runs[name], team, clock[name]) for name in names}
     table, hit = np.empty((2, MOST_ROUNDS, len(names)))
     start = time.perf_counter()
     for done in range(1, MOST_ROUNDS + 1):
@@ -130,8 +191,9 @@ def interleave(
         mine = np.empty(2 * len(names) + 1)
         for i in order.permutation(len(names)):
             team.barrier()
+            name = names[i]
             mine[i], mine[len(names) + i] = _sample(
-                runs[names[i]], batches[names[i]], busy.get(names[i], 0), gauge, polite
+                runs[name], batches[name], clock[name], busy.get(name, 0), gauge, polite
             )
         mine[-1] = time.perf_counter() - start
         shared = team.slowest(mine)  # one exchange a round: times, disturbances and the clock, so that all decide alike
@@ -145,30 +207,26 @@ def interleave(
     return {name: Trials(columns[i].copy(), batches[name], int(hit[:done, i].sum())) for i, name in enumerate(names)}
 
 
-def _calibrate(run: Callable[[], object], team: Team) -> int:
+def _calibrate(run: Callable[[], object], team: Team, clock: Clock) -> int:
     """Warm the run up and find how many calls fill a sample, agreed by all workers."""
     batch = 1
-    _sample(run, batch, 0, None, 0)
+    clock.time(run, batch)
     while True:
         team.barrier()
-        seconds = batch * _sample(run, batch, 0, None, 0)[0]
-        seconds, least = team.slowest(np.array([seconds, CLOCK_STEPS * clock_step()]))
+        seconds, least = team.slowest(np.array([clock.time(run, batch), CLOCK_STEPS * clock.step]))
         if seconds >= least:
             return batch
         batch *= 2 ** min(4, math.ceil(math.log2(least / max(seconds, least / 16))))
 
 
 def _sample(
-    run: Callable[[], object], batch: int, busy: int, gauge: Callable[[], float] | None, polite: int
+    run: Callable[[], object], batch: int, clock: Clock, busy: int, gauge: Callable[[], float] | None, polite: int
 ) -> tuple[float, float]:
     """Return seconds for one call, and whether the scheduler disturbed it (0 or 1)."""
     waited = gauge() if gauge else 0.0
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
     cpu = time.process_time()
-    start = time.perf_counter()
-    for _ in range(batch):
-        run()
-    wall = time.perf_counter() - start
+    wall = clock.time(run, batch)
     cpu = time.process_time() - cpu
     taken = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
     if gauge:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from parlab import header, process, results, table, witness
+from parlab import header, launch, process, results, table, witness
 from parlab.bench import MORE, RUNNING
 from parlab.catalogue import Lab, select
 from parlab.errors import BAD_REQUEST, DONE, FAILED, TIMED_OUT, BadRequest
@@ -29,10 +29,11 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or Path("results") / time.strftime("%Y-%m-%dT%H-%M-%S")
     missing = {lab.id: lab.missing() or _unsuited(lab, options) for lab in chosen}
     # All command lines are built before anything is written: a request that makes no sense leaves nothing behind.
-    commands = {lab.id: [] if missing[lab.id] else launches(lab, options, out) for lab in chosen}
+    commands = {lab.id: [] if missing[lab.id] and not lab.gpus else launches(lab, options, out) for lab in chosen}
     if options.dry_run:
         for lab in chosen:
-            print("\n".join([c.line() for c in commands[lab.id]] or [f"# {lab.id}: skipped: {missing[lab.id]}"]))
+            skipped = [f"# {lab.id}: skipped: {missing[lab.id]}"] if missing[lab.id] else []
+            print("\n".join([*skipped, *(c.line() for c in commands[lab.id])]))
         return DONE
     writer = results.Writer(out)
     with_ranks = [lab for lab in chosen if "ranks" in lab.needs and not missing[lab.id]]
@@ -44,19 +45,21 @@ def run(options: argparse.Namespace) -> int:
         for lab in chosen:
             if reason := missing[lab.id]:
                 writer.write(Skip(lab.id, reason))
-            else:
+            if commands[lab.id]:  # a lab of GPUs runs without one too: it predicts
                 if beyond := _beyond(lab, options):
                     writer.write(Skip(lab.id, f"{beyond} threads: this process may use {cores()} cores"))
                 statuses.append(_run_lab(lab, commands[lab.id], options, writer))
             table.show_lab(lab, results.read(out))
+            if missing[lab.id]:
+                table.show_recorded(lab)
     finally:
         header.end(writer)
         run_so_far = results.read(out)
         table.ending(run_so_far, writer.path)
     if options.budget != "smoke":
-        from parlab.plots import draw_all
+        from parlab.plots import draw_all, told
 
-        print("\n".join(f"picture: {path}" for path in draw_all(run_so_far, out)))
+        print("\n".join(map(told, draw_all(run_so_far, out))))
     return TIMED_OUT if TIMED_OUT in statuses else max(statuses)
 
 
@@ -66,6 +69,8 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
     Apart, because ranks that own a core should be bound and spin, and ranks that share one must yield: one launch cannot do both.
     """
     wanted = _wanted(lab, options)
+    if lab.gpus:
+        return [_of_run(launch.process(_program(lab, options, wanted)), out, False)]
     if "ranks" not in lab.needs:
         return list(_processes(lab, options, out, wanted))
     here = options.hosts is None and "SLURM_JOB_ID" not in os.environ
@@ -75,6 +80,8 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
 
 
 def _wanted(lab: Lab, options: argparse.Namespace) -> list[int]:
+    if lab.gpus:
+        return lab.workers
     if "ranks" in lab.needs:
         return lab.wanted(options.workers or doubling(max(4, cores())))
     return [p for p in lab.wanted(options.workers or doubling(cores())) if p <= cores()]
@@ -82,7 +89,7 @@ def _wanted(lab: Lab, options: argparse.Namespace) -> list[int]:
 
 def _beyond(lab: Lab, options: argparse.Namespace) -> str:
     """Name the numbers of threads that were asked for and have no core each."""
-    return ", ".join(str(p) for p in options.workers or [] if "ranks" not in lab.needs and p > cores())
+    return ", ".join(str(p) for p in options.workers or [] if "threads" in lab.needs and p > cores())
 
 
 def _unsuited(lab: Lab, options: argparse.Namespace) -> str | None:

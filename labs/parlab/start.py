@@ -14,19 +14,20 @@ from parlab.options import Parser, add_run_options
 UNDER_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")  # one of them is set by every mpirun and srun
 
 
-def lab(name: str, main: Callable[[Bench], None]) -> None:
-    """Run a lab script: as one of the ranks of a launch, as the process of a launch, or, started plainly, through `parlab run`."""
+def lab(name: str, main: Callable[[Bench], None], predict: Callable[[Bench], None] | None = None) -> None:
+    """Run a lab script: as one of the ranks of a launch, as the process of a launch, or, started plainly, through `parlab run`.
+
+    predict: what it can say where it needs a GPU and there is none.
+    """
     from parlab.catalogue import labs
 
     parser = Parser(prog=f"{name}.py", description=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
     add_run_options(parser)
     options = parser.parse_args()
     by_ranks = name not in labs() or "ranks" in labs()[name].needs
-    under_mpi = any(
-        variable in os.environ for variable in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")
-    )
+    under_mpi = any(variable in os.environ for variable in UNDER_MPI)
     if under_mpi and not by_ranks:
-        print(f"{name}: it runs threads in one process: start it as `python labs/{name}.py`", file=sys.stderr)
+        print(f"{name}: it runs in one process: start it as `python labs/{name}.py`", file=sys.stderr)
         sys.exit(BAD_REQUEST)
     if by_ranks and under_mpi:
         from parlab.by_rank import run_rank
@@ -35,5 +36,5 @@ def lab(name: str, main: Callable[[Bench], None]) -> None:
     if not by_ranks and RUNNING in os.environ:
         from parlab.by_process import run_process
 
-        sys.exit(run_process(name, main, options))
+        sys.exit(run_process(name, main, predict, options))
     os.execv(sys.executable, [sys.executable, "-m", "parlab", "run", name, *sys.argv[1:]])

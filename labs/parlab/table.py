@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from parlab import machine, units
-from parlab.catalogue import Lab, labs
+from parlab import machine, results, units
+from parlab.catalogue import RECORDED, Lab, labs
 from parlab.groups import groups, verdicts
 from parlab.header import noise_words
 from parlab.launch import Command
@@ -23,6 +23,8 @@ def heading(header: dict) -> None:  # type: ignore[type-arg]
     console.print(f"[bold]parlab[/] on {machine.one_line(header['machine'])}")
     words, loud = noise_words(header["noise_before"], None)
     console.print(words, style="bold red" if loud else "dim")
+    for other in header["machine"].get("gpus_used_by", []):
+        console.print(f"another process uses a GPU: {other} - NOISY", style="bold red")
 
 
 def ending(run: Run, path: Path) -> None:
@@ -54,6 +56,17 @@ def show(run: Run) -> None:
     for name in run.labs():
         if name in labs():
             show_lab(labs()[name], run)
+
+
+def show_recorded(lab: Lab) -> None:
+    """Show what was recorded of a lab on a machine that has what is missing here, and say that it was not measured here."""
+    folder = RECORDED / lab.recorded
+    if not lab.recorded or not folder.is_dir():
+        return
+    run = results.read(folder)
+    told = f"recorded on {machine.one_line(run.header['machine'])}, not measured here"
+    console.print(f"\n[bold yellow]{escape(told)}[/]  [dim]parlab report reference/{lab.recorded}[/]", soft_wrap=True)
+    show_lab(lab, run)
 
 
 def show_lab(lab: Lab, run: Run) -> None:

@@ -86,7 +86,7 @@ def bars(group: Group, said: Verdicts) -> Shown:
         for workers, m in sorted(shown.items()):
             found = said.get((key(m.case), workers))
             factor = f"{1 / found.ratio.median:.3g}" if found else ""
-            heading = f"{workers} {m.kind}" if workers > 1 else f"1 {m.kind.removesuffix('s')}"
+            heading = units.count(workers, m.kind)
             if many and factor:
                 row[heading] = f"x {factor} {_mark(m, said)}"
             else:

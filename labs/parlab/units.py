@@ -11,6 +11,11 @@ def seconds(value: float) -> str:
     return f"{value * 1e9:.3g} ns"
 
 
+def count(number: int, what: str) -> str:
+    """Write how many there are of something; `what` is its plural."""
+    return f"{number} {what.removesuffix('s') if number == 1 else what}"
+
+
 def interval(value: Interval) -> str:
     """Write a time with half the width of its interval, in per cent of the median."""
     return (
