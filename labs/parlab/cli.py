@@ -108,7 +108,7 @@ def _report(options: argparse.Namespace) -> int:
     run = results.read(directory)
     table.show(run)
     for path in plots.draw_all(run, directory if directory.is_dir() else directory.parent):
-        print(f"picture: {path}")
+        print(plots.told(path))
     if run.note:
         print(run.note, file=sys.stderr)
     return DONE

@@ -20,7 +20,7 @@ FEW_DECADES = 2.5  # below this a logarithmic axis also names 2 and 5
 MOST_CURVES = 12  # more cannot be told apart: they become bars, for the largest team
 LABEL_POINTS = 170  # points of height for the labels of all rows together
 NARROW = 1024  # a sweep from 0 up to this is drawn on a linear axis, so that the 0 has a place
-LABELLED = 0.06  # a span at least this share of the timeline carries its label
+CHARACTER = 0.009  # share of a timeline's width that a character takes
 
 
 def sweep(axes: Any, group: Group, workers: int) -> None:
@@ -52,7 +52,7 @@ def sweep(axes: Any, group: Group, workers: int) -> None:
     _seconds_axis(axes.yaxis)
     axes.set_ylabel("time of one operation" + (" (dashed: predicted)" if any(m.prediction for m in measured) else ""))
     crowded = any(m.how["oversubscribed"] for m in measured)
-    many = f"{workers} {group.measured[0].kind}" + (" (more than cores)" if crowded else "")
+    many = units.count(workers, group.measured[0].kind) + (" (more than cores)" if crowded else "")
     _finish(axes, f"{group.title}, {many}".removeprefix(", "))
 
 
@@ -118,28 +118,41 @@ def bars(axes: Any, group: Group) -> None:
     if max(medians) > DECADES * min(medians):
         axes.set_xscale("log")
         axes.set_xlim(min(medians) / 3)
+        _log_ticks(axes.xaxis, 3 * max(medians) / min(medians))
     _seconds_axis(axes.xaxis)
     axes.set_xlabel("time of one operation")
-    axes.set_title(f"{group.title}, {workers[-1]} {group.measured[0].kind}".removeprefix(", "), fontsize=9)
+    many = units.count(workers[-1], group.measured[0].kind)
+    axes.set_title(f"{group.title}, {many}".removeprefix(", "), fontsize=9)
 
 
-def timeline(axes: Any, kept: Lanes) -> None:
-    """Who did what when: a lane for each worker, a box for each span."""
-    ends = [end for _, spans in kept.lanes for _, end, _ in spans]
-    whole = max(ends, default=1.0)
+def timeline(axes: Any, kept: Lanes, right: float) -> None:
+    """Who did what when: a lane for each worker, a box for each span, up to `right` seconds.
+
+    The spans of "h2d 0", "h2d 1" ... have one colour in every lane and panel: their first word's. Where labels are of one word, the lane's.
+    """
+    words = list(dict.fromkeys(label.split(" ")[0] for _, spans in kept.lanes for *_, label in spans))
     small = min(9, LABEL_POINTS / len(kept.lanes))
     for row, (_, spans) in enumerate(kept.lanes):
+        boxes, colours = [], []
         for i, (begin, end, label) in enumerate(spans):
-            colour = mpl.color_sequences["tab20c"][4 * (row % 4) + i % 2]
-            axes.barh(row, end - begin, left=begin, height=0.7, color=colour, edgecolor="white", linewidth=0.3)
-            if end - begin > LABELLED * whole:
-                axes.text((begin + end) / 2, row, label, ha="center", va="center", fontsize=min(6, small))
+            word, _, rest = label.partition(" ")
+            hue = words.index(word) % 5 if rest else row % 4
+            colours.append(mpl.color_sequences["tab20c"][4 * hue + (int(rest) if rest.isdigit() else i) % 2])
+            boxes.append((begin, end - begin))
+            for text in (label, rest):  # what fits
+                if text and end - begin > CHARACTER * max(2, len(text)) * right:
+                    axes.text((begin + end) / 2, row, text, ha="center", va="center", fontsize=min(5, small))
+                    break
+        axes.broken_barh(
+            boxes, (row - 0.35, 0.7), facecolors=colours, edgecolors=colours, linewidth=0.3
+        )  # thin ones show
+    axes.set_xlim(0, right)
     axes.set_yticks(range(len(kept.lanes)), [name for name, _ in kept.lanes], fontsize=small)
-    axes.invert_yaxis()
+    axes.set_ylim(len(kept.lanes) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     _seconds_axis(axes.xaxis)
     axes.set_xlabel("time")
-    axes.set_title(", ".join(f"{name} {value}" for name, value in kept.case.items()), fontsize=9)
+    axes.set_title(kept.title, fontsize=9)
 
 
 def _names(group: Group, measured: list[Measurement]) -> list[str]:
@@ -180,11 +193,15 @@ def _time_scale(axes: Any, values: list[float]) -> None:
     """Show times on a logarithmic axis where they differ much, else from 0."""
     if max(values) > DECADES * min(values):
         axes.set_yscale("log")
-        decades = np.log10(max(values) / min(values))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < FEW_DECADES else (1,)))
-        axes.yaxis.set_minor_locator(NullLocator())
+        _log_ticks(axes.yaxis, max(values) / min(values))
     else:
         axes.set_ylim(0, 1.2 * max(values))
+
+
+def _log_ticks(axis: Any, ratio: float) -> None:
+    """Name the decades; where the largest value is only so many times the smallest, 2 and 5, too."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if np.log10(ratio) < FEW_DECADES else (1,)))
+    axis.set_minor_locator(NullLocator())
 
 
 def _seconds_axis(axis: Any) -> None:

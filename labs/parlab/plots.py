@@ -1,4 +1,7 @@
-"""The pictures of a lab, drawn from records: one of its groups, a panel each, and one of its timelines, where it kept any."""
+"""The pictures of a lab, drawn from records: one of its groups, a panel each, and one of its timelines, where it kept any.
+
+Timelines are written as a trace, too: a picture cannot be zoomed.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,11 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from parlab import machine
+from parlab import machine, trace
 from parlab.catalogue import Lab, labs
 from parlab.errors import ParlabError
 from parlab.groups import Group, groups
-from parlab.panels import bars, scaling, sweep, timeline
+from parlab.panels import DECADES, bars, scaling, sweep, timeline
 from parlab.records import Lanes, Run
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches of a panel
@@ -40,13 +43,19 @@ def draw_all(run: Run, folder: Path) -> list[Path]:
 
 
 def draw(lab: Lab, run: Run, folder: Path) -> list[Path]:
-    """Write folder/LAB.svg and folder/LAB-timeline.svg, each where there is something to draw.
+    """Write folder/LAB.svg, folder/LAB-timeline.svg and folder/LAB-trace.json, each where there is something to show.
 
     Raises ParlabError when a file cannot be written.
     """
     kept = [r for r in run.of(lab.id) if isinstance(r, Lanes)]
     pictures = {f"{lab.id}.svg": _panels(groups(lab, run.of(lab.id))), f"{lab.id}-timeline.svg": _timelines(kept)}
-    return [_save(lab, run, panels, folder / name) for name, panels in pictures.items() if panels]
+    files = [_save(lab, run, panels, folder / name) for name, panels in pictures.items() if panels]
+    return [*files, trace.write(kept, folder / f"{lab.id}-trace.json")] if kept else files
+
+
+def told(path: Path) -> str:
+    """Say what a file is."""
+    return f"picture: {path}" if path.suffix == ".svg" else f"trace:   {path}  (https://ui.perfetto.dev opens it)"
 
 
 def _panels(found: list[Group]) -> Sequence[Panel]:
@@ -62,7 +71,10 @@ def _panel(group: Group) -> Panel:
 
 
 def _timelines(kept: list[Lanes]) -> Sequence[Panel]:
-    return [partial(timeline, kept=lanes) for lanes in kept][:MOST_PANELS]
+    """Draw all on one axis of time, so that lengths compare; what is over ten times as long as the shortest has its own."""
+    ends = [lanes.end for lanes in kept[:MOST_PANELS]]
+    common = max((end for end in ends if end <= DECADES * min(ends)), default=1.0)
+    return [partial(timeline, kept=lanes, right=max(end, common)) for lanes, end in zip(kept, ends, strict=False)]
 
 
 def _save(lab: Lab, run: Run, panels: Sequence[Panel], path: Path) -> Path:

@@ -79,6 +79,16 @@ class Lanes:
     workers: int
     lanes: list[tuple[str, list[tuple[float, float, str]]]]
 
+    @property
+    def title(self) -> str:
+        """Return the case in words."""
+        return ", ".join(f"{name} {value}" for name, value in self.case.items())
+
+    @property
+    def end(self) -> float:
+        """Return when the last span ended."""
+        return max((end for _, spans in self.lanes for _, end, _ in spans), default=1.0)
+
 
 @dataclass(frozen=True)
 class Skip:
