@@ -127,6 +127,12 @@ class Waiting:
         """Say whether the wait came back before the kernel had ended."""
         return self.grid.wrong() and "the wait came back before the kernel had ended"
 
+    def tried(self) -> str | None:
+        """Launch the kernel, wait for it, and say whether that was too short."""
+        self.stamps.fill(0)
+        self.run()
+        return self.wrong()
+
     def cores_busy(self) -> dict[str, float]:
         """Return how many cores this process keeps busy while it waits."""
         before = resource.getrusage(resource.RUSAGE_SELF)

@@ -64,7 +64,7 @@ def swept(extent: Extent) -> Iterator[tuple[Way, int]]:
         yield from product((ONE,), (1, 16, 256))
         yield from product((TWO, THREE, DEPTH, BREADTH, STAGED, STAGED_GRAPH), (1, 4, 16, 32, 64, 128, 256))
     elif extent == "large":
-        yield from product((DEPTH, STAGED, STAGED_GRAPH), CHUNKS[4:])
+        yield from product((DEPTH, STAGED_GRAPH), (64, 128))
     elif extent == "small":
         yield from product((SLICED, DEPTH, DEPTH_GRAPH), (1, 8, 64, 256))
     else:

@@ -128,16 +128,10 @@ def main(bench: Bench) -> None:
             keep(bench, team, way, {MEASURED: spans, PREDICTED: predicted(simulated(model, way, SHOWN_CHUNKS))})
         small = Subject(bench, size(SMOKE if smoke else SMALL), turns)
         sweep(bench, team, small, {HOST: BALANCED}, scaled(model, small.problem.count / even.problem.count), "small")
-        if full:
+        if not smoke:
             large = Subject(bench, size(LARGE), turns)
-            sweep(
-                bench,
-                team,
-                large,
-                {"balance": BALANCED},
-                scaled(model, large.problem.count / even.problem.count),
-                "large",
-            )
+            grown = scaled(model, large.problem.count / even.problem.count)
+            sweep(bench, team, large, {"balance": BALANCED}, grown, "large")
         samples_problem(bench, team, size(SMOKE if smoke else SMALL))
         if not smoke:
             cross_check(bench, team, even.problem)

@@ -56,9 +56,7 @@ def waiting(bench: Bench, team: Gpus) -> None:
     """Contrast the ways to wait, on an idle GPU and after a kernel."""
     stream = streams.main()
     made = {name: waits.Waiting(way, stream, KERNEL) for name, way in waits.ways(stream).items()}
-    idle = {
-        name: Case(one.idle, lambda: None if stream.done else "something is left to do") for name, one in made.items()
-    }
+    idle = {name: Case(one.idle, one.tried) for name, one in made.items()}
     after = {name: Case(w.run, w.wrong, poison=[w.stamps], facts=w.cores_busy) for name, w in made.items()}
     bench.contrast(team, {"measured": IDLE}, "way", idle, against=SPINNING)
     bench.contrast(team, {"measured": REACT}, "way", after, against=SPINNING, control=True)

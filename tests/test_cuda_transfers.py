@@ -332,7 +332,7 @@ def test_a_copy_beside_others_is_timed_within_them_or_refused(gpu: None) -> None
     assert beside(back)(alone(there), 1) > 0
     assert beside(back)(alone(there), 10) > 0
     with pytest.raises(RuntimeError, match="ended first"):
-        beside(short)(alone(there), 1)
+        beside(short)(alone(there), 10)
 
 
 @pytest.mark.gpu
