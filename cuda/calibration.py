@@ -43,7 +43,7 @@ def machines(measured: Measured, kernels: Iterable[str]) -> dict[str, Machine]:
         for kind, pipeline in copying.items():
             times = {1: measured[kernel, ALONE][1]} | dict(measured.get((kernel, kind), measured[kernel, ALONE]))
             pipelines[kind] = with_kernel(pipeline, times)
-        pipelines["CuPy's slices"] = pipelines[SEVERAL]
+        pipelines["CuPy slices"] = pipelines[SEVERAL]
         found[kernel] = {kind: replace(p, issue=host.get(kind, host[SEVERAL])) for kind, p in pipelines.items()}
     return found
 

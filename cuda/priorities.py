@@ -109,7 +109,14 @@ class Arrival:
         spans, (zero, _) = spans[spans[:, 0].argsort()], spans.min(axis=0)
         waves = [spans[i : i + slots()] for i in range(0, len(spans), slots())]
         begin, end = self.short.spans()[0]
-        told = [((w[0, 0] - zero) / 1e9, (w[:, 1].max() - zero) / 1e9, f"wave {i}") for i, w in enumerate(waves, 1)]
+        begun = [
+            w[:, 0].min() for w in waves
+        ]  # a wave lasts until the first block of the next one, at last until the last block's end
+        ends = [*begun[1:], spans[:, 1].max()]
+        told = [
+            ((a - zero) / 1e9, (b - zero) / 1e9, f"wave {i}")
+            for i, (a, b) in enumerate(zip(begun, ends, strict=True), 1)
+        ]
         return [("the grid", told), ("the short kernel", [((begin - zero) / 1e9, (end - zero) / 1e9, "short")])]
 
 

@@ -15,8 +15,8 @@ from parlab.cuda.pipeline_simulation import Timeline, simulate
 from parlab.cuda.plan import Order
 from parlab.cuda.profiles import Profile
 
-Kind = Literal["one stream", "several streams", "a stream for each stage", "CuPy's slices"]
-Issued = Literal["", "CuPy's slices", "graph", "gated"]
+Kind = Literal["one stream", "several streams", "a stream for each stage", "CuPy slices"]
+Issued = Literal["", "CuPy slices", "graph", "gated"]
 Extent = Literal["smoke", "few", "usual", "full", "large", "small"]
 Machine = Mapping[Kind, Pipeline]
 CHUNKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -43,13 +43,13 @@ class Way:
         """Return how the engines are fed, and by whom."""
         if self.order == "staged":
             return "a stream for each stage"
-        if self.issued == "CuPy's slices":
+        if self.issued == "CuPy slices":
             return self.issued
         return "several streams" if self.streams > 1 else "one stream"
 
 
 ONE, TWO, THREE, DEPTH = (Way("depth", s) for s in (1, 2, 3, 4))
-BREADTH, STAGED, SLICED = Way("breadth", 4), Way("staged", 3), Way("depth", 4, "CuPy's slices")
+BREADTH, STAGED, SLICED = Way("breadth", 4), Way("staged", 3), Way("depth", 4, "CuPy slices")
 DEPTH_GRAPH, STAGED_GRAPH = (replace(way, issued="graph") for way in (DEPTH, STAGED))
 DEPTH_GATED, STAGED_GATED = (replace(way, issued="gated") for way in (DEPTH, STAGED))
 
@@ -106,5 +106,5 @@ def of_profile(profile: Profile, nbytes: int, kernel: float) -> Machine:
         "one stream": pipeline,
         "several streams": several,
         "a stream for each stage": replace(pipeline, overhead=profile.staged),
-        "CuPy's slices": replace(several, issue=profile.plain),
+        "CuPy slices": replace(several, issue=profile.plain),
     }

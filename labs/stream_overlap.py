@@ -175,7 +175,7 @@ def written(times: tuple[float, ...]) -> str:
 
 
 def sweep(bench: Bench, team: Gpus, subject: Subject, what: Mapping[str, str], model: Machine, extent: Extent) -> None:
-    """Contrast numbers of chunks and streams, each with its prediction."""
+    """Contrast numbers of chunks and streams, each with its prediction. Few long runs need more time for as narrow intervals."""
     cases = {}
     for way, n in swept(extent):
         more: dict[str, Any] = {"clock": team.gated if way.issued == "gated" else team.events}
@@ -187,7 +187,8 @@ def sweep(bench: Bench, team: Gpus, subject: Subject, what: Mapping[str, str], m
     if COMPUTE_BOUND in what.values():
         name = "kernel" + ONLY
         floor = name, subject.only("kernel", clock=team.events, label={"way": name, "chunks": 1})
-    bench.contrast(team, {**what, "problem": subject.told}, "way", cases, floor=floor)
+    common = {**what, "problem": subject.told}
+    bench.contrast(team, common, "way", cases, floor=floor, seconds=10.0 if extent == "large" else 1.0)
 
 
 def all_ways(bench: Bench, team: Gpus, subject: Subject, model: Machine) -> None:

@@ -150,7 +150,7 @@ def test_ways_have_names_and_kinds() -> None:
         SEVERAL,
         SEVERAL,
         APART,
-        "CuPy's slices",
+        "CuPy slices",
     ]
 
 

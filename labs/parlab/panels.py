@@ -16,7 +16,10 @@ MARKERS = "osD^vPX*<>hp"
 BOUND = "#888888"
 MOST_TICKS = 6
 DECADES = 10  # values whose largest is this many times the smallest are drawn on a logarithmic axis
-FEW_DECADES = 2.5  # below this a logarithmic axis also names 2 and 5
+FEW_DECADES, FEWER_DECADES = (
+    2.5,
+    1.8,
+)  # below this a logarithmic axis also names 2 and 5: upright, and along the narrow side
 MOST_CURVES = 12  # more cannot be told apart: they become bars, for the largest team
 LABEL_POINTS = 170  # points of height for the labels of all rows together
 NARROW = 1024  # a sweep from 0 up to this is drawn on a linear axis, so that the 0 has a place
@@ -35,7 +38,11 @@ def sweep(axes: Any, group: Group, workers: int) -> None:
             continue
         x = np.array([group.at(m) for m in points])
         if bounded and not points[0].verified:  # the floor: a line, for nothing lies below it
-            axes.plot(x, [m.seconds.median for m in points], color=BOUND, linewidth=1.5, label=f"{name} (bound)")
+            bound = {"color": BOUND, "linewidth": 1.5, "label": f"{name} (bound)"}
+            if len(points) > 1:
+                axes.plot(x, [m.seconds.median for m in points], **bound)
+            else:  # measured once, it bounds all
+                axes.axhline(points[0].seconds.median, **bound)
             continue
         _errorbar(axes, x, [m.seconds for m in points], name, i)
         told = [(group.at(m), m.prediction.seconds) for m in points if m.prediction]
@@ -118,7 +125,7 @@ def bars(axes: Any, group: Group) -> None:
     if max(medians) > DECADES * min(medians):
         axes.set_xscale("log")
         axes.set_xlim(min(medians) / 3)
-        _log_ticks(axes.xaxis, 3 * max(medians) / min(medians))
+        _log_ticks(axes.xaxis, 3 * max(medians) / min(medians), FEWER_DECADES)
     _seconds_axis(axes.xaxis)
     axes.set_xlabel("time of one operation")
     many = units.count(workers[-1], group.measured[0].kind)
@@ -193,14 +200,14 @@ def _time_scale(axes: Any, values: list[float]) -> None:
     """Show times on a logarithmic axis where they differ much, else from 0."""
     if max(values) > DECADES * min(values):
         axes.set_yscale("log")
-        _log_ticks(axes.yaxis, max(values) / min(values))
+        _log_ticks(axes.yaxis, max(values) / min(values), FEW_DECADES)
     else:
         axes.set_ylim(0, 1.2 * max(values))
 
 
-def _log_ticks(axis: Any, ratio: float) -> None:
-    """Name the decades; where the largest value is only so many times the smallest, 2 and 5, too."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if np.log10(ratio) < FEW_DECADES else (1,)))
+def _log_ticks(axis: Any, ratio: float, few: float) -> None:
+    """Name the decades; where from the smallest value to the largest there are only a few, 2 and 5, too."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if np.log10(ratio) < few else (1,)))
     axis.set_minor_locator(NullLocator())
 
 

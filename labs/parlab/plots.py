@@ -59,11 +59,14 @@ def told(path: Path) -> str:
 
 
 def _panels(found: list[Group]) -> Sequence[Panel]:
-    """Draw every group: a sweep for the largest team whose workers have a core each."""
+    """Draw every group; where there are too many, first those that were predicted, which show most."""
+    if len(found) > MOST_PANELS:
+        found = sorted(found, key=lambda group: not any(m.prediction for m in group.measured))
     return [_panel(group) for group in found][:MOST_PANELS]
 
 
 def _panel(group: Group) -> Panel:
+    """Choose how a group is drawn: a sweep for the largest team whose workers have a core each."""
     if group.shape == "sweep":
         apart = {m.workers for m in group.measured if not m.how["oversubscribed"]}
         return partial(sweep, group=group, workers=max(apart or {m.workers for m in group.measured}))
