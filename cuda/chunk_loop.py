@@ -144,6 +144,10 @@ def balanced(problem: Problem) -> Problem:
 def pageable(problem: Problem, *sides: str) -> Problem:
     """Return the same problem with ordinary memory for its "source", its "result" or both, and the same memory of the GPU."""
     other = copy(problem)
-    for side in sides:
-        setattr(other, side, getattr(problem, side).copy())
+    if "source" in sides:
+        other.source = problem.source.copy()
+        other.inputs = [other.source]
+    if "result" in sides:
+        other.result = problem.result.copy()
+        other.outputs = [other.result, *problem.outputs[1:]]
     return other

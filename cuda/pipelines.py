@@ -12,7 +12,7 @@ from typing import Any
 import cupy as cp
 import numpy as np
 
-from parlab.cuda.buffers import Host, address, pinned
+from parlab.cuda.buffers import Host, address, pinned, seen_by_gpu
 from parlab.cuda.kernels import THREADS, blocks, kernel
 from parlab.cuda.plan import STAGES, Operation, Order, parts, plan
 from parlab.cuda.streams import Run, event, fork, join, main, several
@@ -26,6 +26,7 @@ class Problem:
     """result = work(source), element by element: `count` float32 on the host, as many on the GPU for each of input and output.
 
     turns: dependent operations on each element, which set the kernel's time. locked: whether the host's memory is pinned.
+    inputs, outputs: for who changes the input, or fills all that a run must write, between runs; the GPU does it faster than NumPy.
     """
 
     def __init__(self, count: int, turns: int, locked: bool = True) -> None:
@@ -33,6 +34,9 @@ class Problem:
         self.source: Host = pinned(count) if locked else np.empty(count, np.float32)
         self.result: Host = pinned(count) if locked else np.empty(count, np.float32)
         self.given, self.made = cp.empty(count, cp.float32), cp.empty(count, cp.float32)
+        hosts = self.source, self.result
+        source, result = map(seen_by_gpu, hosts) if locked else hosts
+        self.inputs, self.outputs = [source], [result, self.given, self.made]
 
     def with_turns(self, turns: int) -> "Problem":
         """Return the problem with another kernel, in the same memory."""

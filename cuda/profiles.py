@@ -31,7 +31,7 @@ class Profile:
     an engine goes from stream to stream with every chunk; staged: where each stage has its stream, and an event after every chunk.
     handover: seconds between the stages of a chunk. issue: seconds the host needs to issue a copy, a kernel, a copy; plain: an operation
     of CuPy; graph: to launch a graph. gap: seconds from kernel to kernel of one stream, beyond their work. sync: to find a stream idle.
-    malloc: to allocate and free. threads: that run at a time.
+    threads: that run at a time.
     """
 
     name: str
@@ -53,7 +53,6 @@ class Profile:
     graph: float
     gap: float
     sync: float
-    malloc: float
     threads: int
 
     def pipeline(self, nbytes: int, kernel: float) -> Pipeline:
@@ -73,23 +72,22 @@ class Profile:
 H200 = Profile(
     name="NVIDIA H200, PCIe 5 x 16",
     recorded="h200-cuda",
-    h2d=Link(2.7e-6, 55.4e9),
-    d2h=Link(1.8e-6, 55.3e9),
-    pageable_h2d=Link(8e-6, 7.0e9),
-    pageable_d2h=Link(8e-6, 10.4e9),
-    d2d=Link(3e-6, 2.02e12),
-    peer=Link(5e-6, 394e9),
-    packing=Link(0.5e-6, 7.0e9),
-    duplex=0.911,
-    overhead=(2.7e-6, 4.2e-6, 1.6e-6),
-    in_turns=(6.8e-6, 0.0, 6.8e-6),
-    staged=(4.1e-6, 4.0e-6, 4.1e-6),
-    handover=4.0e-6,
-    issue=(1.6e-6, 4.8e-6, 1.6e-6),
-    plain=8.5e-6,
-    graph=6e-6,
-    gap=2.5e-6,
-    sync=1.5e-6,
-    malloc=147e-6,
+    h2d=Link(2.63e-6, 55.3e9),
+    d2h=Link(1.61e-6, 55.3e9),
+    pageable_h2d=Link(8.3e-6, 8.9e9),
+    pageable_d2h=Link(10.2e-6, 16.3e9),
+    d2d=Link(1.85e-6, 2.11e12),
+    peer=Link(8.5e-6, 395e9),
+    packing=Link(0.32e-6, 8.5e9),
+    duplex=0.918,
+    overhead=(2.56e-6, 4.07e-6, 1.86e-6),
+    in_turns=(6.06e-6, 0.0, 6.06e-6),
+    staged=(4.04e-6, 3.97e-6, 4.04e-6),
+    handover=4.08e-6,
+    issue=(5.2e-6, 5.2e-6, 5.2e-6),
+    plain=8.4e-6,
+    graph=1.96e-6,
+    gap=2.3e-6,
+    sync=2.1e-6,
     threads=132 * 2048,
 )

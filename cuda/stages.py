@@ -58,14 +58,24 @@ def wrong_after(problem: Problem, stage: Stage) -> str | None:
 
 @dataclass(frozen=True)
 class Piece:
-    """A run that the calibration asks for: what of the problem it does, in which kind of way, in how many chunks; what checks it."""
+    """A run that the calibration asks for: what of the problem it does, in which kind of way, in how many chunks; what checks it.
+
+    inputs: of the whole problem, to be changed between runs. outputs: what this run must fill.
+    """
 
     what: str
     kind: Kind
     chunks: int
     run: Run
     wrong: Callable[[], str | None]
+    inputs: Sequence[Any]
     outputs: Sequence[Any]
+
+
+def piece(problem: Problem, stage: Stage, chunks: int = 1, what: str = "", kind: Kind = ALONE, **how: Any) -> Piece:
+    """Return the piece that does one stage; how: as `one_stage` says."""
+    run, wrong = one_stage(problem, stage, chunks, **how), partial(wrong_after, problem, stage)
+    return Piece(what or stage, kind, chunks, run, wrong, problem.inputs, [output(problem, stage)])
 
 
 def pieces(problem: Problem, kernels: Mapping[str, int], alone: Sequence[int], piped: Sequence[int]) -> Iterator[Piece]:
@@ -73,23 +83,18 @@ def pieces(problem: Problem, kernels: Mapping[str, int], alone: Sequence[int], p
 
     alone, piped: numbers of chunks of single stages (1 first) and of whole pipelines.
     """
-
-    def single(what: str, kind: Kind, stage: Stage, of: Problem, n: int, **how: Any) -> Piece:
-        run = one_stage(of, stage, n, **how)
-        return Piece(what, kind, n, run, partial(wrong_after, of, stage), [output(of, stage)])
-
     for n in alone:
-        yield single("h2d", ALONE, "h2d", problem, n)
-        yield single("d2h", ALONE, "d2h", problem, n)
+        yield piece(problem, "h2d", n)
+        yield piece(problem, "d2h", n)
         for name, turns in kernels.items():
             own = problem.with_turns(turns)
-            yield single(name, ALONE, "kernel", own, n)
+            yield piece(own, "kernel", n, name)
             if n > 1 and name != BARE_KERNEL:
-                yield single(name, SEVERAL, "kernel", own, n, streams=STREAMS)
-                yield single(name, APART, "kernel", own, n, marked=True)
+                yield piece(own, "kernel", n, name, SEVERAL, streams=STREAMS)
+                yield piece(own, "kernel", n, name, APART, marked=True)
     bare, serial = (problem.with_turns(kernels[name]) for name in (BARE_KERNEL, SERIAL_KERNEL))
-    outputs = [output(problem, stage) for stage in STAGES]
+    arrays = problem.inputs, problem.outputs
     for n in piped:
-        yield Piece(SERIAL, ALONE, n, chunked(serial, n, 1), serial.wrong, outputs)
-        yield Piece(BARE, SEVERAL, n, chunked(bare, n, STREAMS), bare.wrong, outputs)
-        yield Piece(BARE, APART, n, chunked(bare, n, len(STAGES), "staged"), bare.wrong, outputs)
+        yield Piece(SERIAL, ALONE, n, chunked(serial, n, 1), serial.wrong, *arrays)
+        yield Piece(BARE, SEVERAL, n, chunked(bare, n, STREAMS), bare.wrong, *arrays)
+        yield Piece(BARE, APART, n, chunked(bare, n, len(STAGES), "staged"), bare.wrong, *arrays)

@@ -85,6 +85,14 @@ def busy(spans: Iterable[Span]) -> dict[str, float]:
 
 def overlap(spans: Sequence[Span]) -> float:
     """Return the share of the engines' time that is hidden: 1 - union / sum of their intervals; 0 where nothing runs at once."""
-    intervals = [(span.begin, span.end) for span in on_engines(spans)]
+    return _hidden([(span.begin, span.end) for span in on_engines(spans)])
+
+
+def hidden(lanes: Iterable[Lane], engines: Sequence[str]) -> float:
+    """Return the same of a recorded timeline, which has the lanes of these engines among others."""
+    return _hidden([(begin, end) for name, boxes in lanes if name in engines for begin, end, _ in boxes])
+
+
+def _hidden(intervals: Sequence[tuple[float, float]]) -> float:
     total = sum(end - begin for begin, end in intervals)
     return max(0.0, 1 - union(intervals) / total) if total else 0.0  # rounding must not hide less than nothing

@@ -1,13 +1,16 @@
 """How good predictions were: their errors, and the best value of a swept parameter as predicted and as measured. From records only."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from statistics import median
 
-from parlab.judge import within
+from parlab.judge import every, within
 from parlab.records import Measurement
 from parlab.stats import Interval
+
+Verdict = tuple[str, bool | None]
 
 
 def over(numerator: Interval, denominator: Interval) -> Interval:
@@ -18,9 +21,20 @@ def over(numerator: Interval, denominator: Interval) -> Interval:
     return Interval(ratio, numerator.low / denominator.high, numerator.high / denominator.low, n)
 
 
-def how_near(
-    measured: Sequence[Measurement], middle: float, most: float, by: Sequence[str]
-) -> tuple[str, bool | None] | None:
+def curves(measured: Sequence[Measurement], by: str) -> dict[str, list[Measurement]]:
+    """Return the measurements by the value of a parameter."""
+    found: dict[str, list[Measurement]] = defaultdict(list)
+    for m in measured:
+        found[str(m.case[by])].append(m)
+    return dict(found)
+
+
+def least(measured: Sequence[Measurement]) -> Measurement:
+    """Return the fastest."""
+    return min(measured, key=lambda m: m.seconds.median)
+
+
+def how_near(measured: Sequence[Measurement], middle: float, most: float, by: Sequence[str]) -> Verdict | None:
     """Hold the predictions that these carry against the measured medians; None where there is none.
 
     middle, most: shares by which they may miss in the median, and at all. by: the parameters in which these measurements differ. The
@@ -73,3 +87,16 @@ def best_along(measured: Sequence[Measurement], along: str) -> Best | None:
     factor = min(max(told / x, x / told) for x in as_good)
     same = Interval(1.0, 1.0, 1.0, at[found][0].n)
     return Best(told, found, factor, over(at[told][0], at[found][0]) if told != found else same)
+
+
+def how_best(measured: Sequence[Measurement], along: str, by: str, factor: float, cost: float) -> Verdict:
+    """Hold the best values of the swept parameter `along`, on the curve of each value of `by`, against the predicted ones.
+
+    factor, cost: how far the two may lie apart, and how much longer the predicted one may take, on every curve.
+    """
+    bests = {name: b for name, curve in curves(measured, by).items() if (b := best_along(curve, along))}
+    each = "; ".join(f"{name} {b.measured:g} (predicted {b.predicted:g})" for name, b in bests.items())
+    dearest = max((b.cost.median for b in bests.values()), default=1.0) - 1
+    words = f"best numbers of {along}: {each}; following the prediction costs {dearest:.1%} at most"
+    goals = f"(goals: factor {factor:g}, {100 * (cost - 1):.0f} %)"
+    return f"{words} {goals}", every(b.reaches(factor, cost) for b in bests.values())
