@@ -11,15 +11,24 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Host = NDArray[Any]
+MEMORY_ALLOCATION = 2  # CUDA runtime API: cudaErrorMemoryAllocation
 MAPPED, WRITE_COMBINED = cp.cuda.runtime.hostAllocMapped, cp.cuda.runtime.hostAllocWriteCombined
 
 
 def pinned(count: int, dtype: DTypeLike = np.float32, flags: int = 0) -> Host:
     """Return `count` elements of page-locked memory, not initialised. flags: MAPPED, WRITE_COMBINED.
 
-    It is freed with the last array that looks into it. Raises CuPy's CUDARuntimeError where the system locks no more.
+    It is freed with the last array that looks into it. MemoryError where the system locks no more.
     """
-    memory = cp.cuda.PinnedMemory(count * np.dtype(dtype).itemsize, flags)
+    nbytes = count * np.dtype(dtype).itemsize
+    try:
+        memory = cp.cuda.PinnedMemory(nbytes, flags)
+    except cp.cuda.runtime.CUDARuntimeError as error:
+        if error.status != MEMORY_ALLOCATION:
+            raise
+        raise MemoryError(
+            f"the system does not lock {nbytes} bytes of the host's memory: a smaller --budget needs less"
+        ) from None
     return np.frombuffer(cp.cuda.PinnedMemoryPointer(memory, 0), dtype, count)
 
 

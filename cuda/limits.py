@@ -13,7 +13,6 @@ from typing import TypeVar
 Made = TypeVar("Made")
 
 LANE = {1: 2.5e9 * 8 / 10, 2: 5e9 * 8 / 10, 3: 8e9 * 128 / 130, 4: 16e9 * 128 / 130, 5: 32e9 * 128 / 130}  # bit/s
-MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation: of the GPU's memory as of the host's that can be locked
 
 
 def link_rate(link: str) -> float | None:
@@ -25,17 +24,13 @@ def link_rate(link: str) -> float | None:
 def fitting(wanted: int, least: int, make: Callable[[int], Made]) -> tuple[int, Made]:
     """Make something of size `wanted`, else of half that size, a quarter ...; return the size that memory was there for, and what was made.
 
-    Raises what `make` raises where not even `least` fits, or where it fails for another reason.
+    Raises what `make` raises: MemoryError where not even `least` fits.
     """
     size = wanted
     while True:
         try:
             return size, make(size)
-        except (
-            MemoryError,
-            RuntimeError,
-        ) as error:  # CuPy's OutOfMemoryError is the one, its CUDARuntimeError the other
-            lacking = isinstance(error, MemoryError) or getattr(error, "status", None) == MEMORY_ALLOCATION
-            if not lacking or size // 2 < least:
+        except MemoryError:  # CuPy's OutOfMemoryError is one
+            if size // 2 < least:
                 raise
         size //= 2

@@ -31,6 +31,11 @@ class Problem:
 
     def __init__(self, count: int, turns: int, locked: bool = True) -> None:
         self.count, self.turns = count, turns
+        needed, (free, _) = 2 * 4 * count, cp.cuda.Device().mem_info
+        if needed > (free := free + cp.get_default_memory_pool().free_bytes()):
+            raise MemoryError(
+                f"{needed} bytes of the GPU's memory are needed, {free} would fit: see who holds it in nvidia-smi"
+            )
         self.source: Host = pinned(count) if locked else np.empty(count, np.float32)
         self.result: Host = pinned(count) if locked else np.empty(count, np.float32)
         self.given, self.made = cp.empty(count, cp.float32), cp.empty(count, cp.float32)

@@ -31,7 +31,7 @@ def advised(problem: Problem, machine: Machine) -> dict[str, tuple[Run, int]]:
     few, many = best(machine, DEPTH), best(machine, STAGED)
     chosen = {SLICED: few, DEPTH: few, BREADTH: few, DEPTH_GRAPH: few, STAGED: many, STAGED_GRAPH: many}
     runs = {str(way): (run_of(problem, way, n), n) for way, n in chosen.items()}
-    shorter = replace(machine[STAGED.kind], kernel=0.0)  # a kernel that writes to the host is kernel and copy out in one
+    shorter = replace(machine[STAGED.kind], kernel=0.0)  # where the kernel writes to the host, there is one stage less
     n = round(min(CHUNKS[-1], best_chunks(shorter)))
     home = writes_home(problem, n)
     return runs | {"kernel writes home": (home, n), "kernel writes home, graph": (captured(home), n)}

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from parlab import launch, process
+from parlab import catalogue, launch, process, results
+from parlab.records import Record
 
 # Threads for teams of up to four, whatever the machine has; kernels compiled once for each state of their sources.
 os.environ.update({name: value for name, value in launch.threads(4, []).env.items() if name.startswith("NUMBA_")})
@@ -52,21 +53,25 @@ class Standin:
     def __init__(self, file: Path) -> None:
         self.file, self.home = file, Path(__file__).parent / "standin"
 
-    def tests(self, style: str, seed: int) -> str:
-        """Run the tests of the asking file that are marked gpu, under an adversary; return what pytest said. All must pass."""
-        code = f"import sys; sys.path.insert(0, {str(self.home)!r}); from parlab import gpus; gpus.missing = lambda count: None\n"
-        code += f"import pytest; sys.exit(pytest.main([{str(self.file)!r}, '-m', 'gpu', *{QUIET}]))"
-        return self._run(["-c", code], STANDIN_ADVERSARY=style, STANDIN_SEED=str(seed))
+    def tests(self, style: str, seed: int, *, before: str = "", chosen: str = "", **env: str) -> str:
+        """Run the tests of the asking file that are marked gpu, under an adversary; return what pytest said. All must pass.
 
-    def lab(self, name: str, out: Path) -> None:
-        """Run a lab at the least budget; its records go to the folder `out`."""
-        script = self.file.parent.parent / "labs" / f"{name}.py"
-        self._run([str(self.home / "run.py"), str(script), "--budget", "smoke"], PARLAB_RUN=str(out))
+        before: code that changes the stand-in; chosen: as pytest's -k has it; env: STANDIN_... as the stand-in has them.
+        """
+        code = f"{before}\nfrom parlab import gpus; gpus.missing = lambda count: None\n"
+        code += f"import pytest; sys.exit(pytest.main([{str(self.file)!r}, '-m', 'gpu', '-k', {chosen!r}, *{QUIET}]))"
+        return self._run(code, STANDIN_ADVERSARY=style, STANDIN_SEED=str(seed), **env)
 
-    def _run(self, arguments: list[str], **env: str) -> str:
-        done = subprocess.run(
-            [sys.executable, *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=110
-        )
+    def lab(self, name: str, out: Path, *, before: str = "", **env: str) -> str:
+        """Run a lab at the least budget; its records go to the folder `out`. Returns what it printed."""
+        script = str(self.file.parent.parent / "labs" / f"{name}.py")
+        code = f"{before}\nimport runpy; sys.argv = ['run.py', {script!r}, '--budget', 'smoke']\n"
+        code += f"runpy.run_path({str(self.home / 'run.py')!r}, run_name='__main__')"
+        return self._run(code, PARLAB_RUN=str(out), **env)
+
+    def _run(self, code: str, **env: str) -> str:
+        command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(self.home)!r})\n{code}"]
+        done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=110)
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
         return done.stdout
 
@@ -77,6 +82,24 @@ def standin(request: pytest.FixtureRequest) -> Standin:
     if shutil.which("g++") is None:
         pytest.skip("the stand-in for CuPy needs a C++ compiler")
     return Standin(request.path)
+
+
+@pytest.fixture
+def judged(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[[Sequence[Record]], list[tuple[str, bool | None]]]:
+    """Return what the asking file's LAB concludes from records that it reads from a file, as after a run."""
+
+    def conclusions(records: Sequence[Record]) -> list[tuple[str, bool | None]]:
+        lab: str = request.module.LAB
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        writer = results.Writer(folder)
+        writer.begin({"budget": "quick"})
+        for record in records:
+            writer.write(record)
+        return list(catalogue.script(lab).judge(results.read(folder).of(lab)))
+
+    return conclusions
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from parlab.cuda.cupti_trace import activities, differences, spans
+from parlab.cuda.cupti_trace import differences, spans
 from parlab.cuda.pipeline_model import Pipeline
 from parlab.cuda.pipeline_simulation import simulate
 from parlab.cuda.plan import STAGES, Order, plan
@@ -66,13 +66,12 @@ def test_cupti_sees_the_same_operations(gpu: None) -> None:
     if not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU")
     from parlab.cuda.pipelines import Problem
-    from parlab.cuda.way_runs import recorded
+    from parlab.cuda.way_runs import beside_cupti
     from parlab.cuda.ways import DEPTH
 
-    mine, events = Problem(1 << 26, 2000), list[Any]()
+    mine = Problem(1 << 26, 2000)
     mine.source[:] = 1.0
-    ours = recorded(mine, DEPTH, 4, lambda run: events.extend(activities(run)))
-    theirs = spans(events, plan(4, DEPTH.streams, DEPTH.order))
+    ours, theirs = beside_cupti(mine, DEPTH, 4)
     for stage in STAGES:
         seen = [[s.chunk for s in sorted(found, key=lambda s: s.end) if s.stage == stage] for found in (ours, theirs)]
         assert seen[0] == seen[1]

@@ -1,15 +1,9 @@
 """The heat equation on one GPU and on two: the same bits by every way; the model of a step; the lab's conclusions on grids."""
 
-import importlib.util
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,14 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab import results
+from parlab import catalogue
 from parlab.cuda import peers_model
 from parlab.cuda.profiles import H200
 from parlab.records import Comparison, Limit, Measurement, Record
 from parlab.stats import Interval, verdict
 
 HERE = Path(__file__).parent
-STANDIN = HERE / "standin"
 STEPS = 6
 GRIDS = [
     (4, 1),
@@ -34,17 +27,10 @@ GRIDS = [
     (33, 130),
     (70, 15),
 ]  # odd ones, one row less and more than a block's, half-filled lines
-compiled = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for CuPy needs a C++ compiler")
 
 
-@cache
-def lab() -> Any:
-    spec = importlib.util.spec_from_file_location("two_gpus_lab", HERE.parent / "labs" / "two_gpus.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "two_gpus"
+lab = partial(catalogue.script, LAB)
 
 
 # The model and the conclusions: no GPU is needed.
@@ -118,17 +104,8 @@ def made_up(
     return found
 
 
-def said(folder: Path, records: list[Record]) -> list[tuple[str, bool | None]]:
-    """What the lab concludes from records that went through the file."""
-    writer = results.Writer(folder)
-    writer.begin({"budget": "quick"})
-    for record in records:
-        writer.write(record)
-    return list(lab().judge(results.read(folder).of("two_gpus")))
-
-
-def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(tmp_path: Path) -> None:
-    found = said(tmp_path, made_up(spread=0.001))
+def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(judged: Any) -> None:
+    found = judged(made_up(spread=0.001))
     assert [holds for _, holds in found] == [True] * 4, found
     words = " | ".join(sentence for sentence, _ in found)
     for figure in ("0.95 [0.95, 0.95]", "at least 0.9", "1.90 [1.90, 1.90]", "should be 1.90", "1.20", "1.01"):
@@ -137,23 +114,23 @@ def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(tmp_path: P
 
 
 @pytest.mark.parametrize(("wrong", "which"), [({"share": 0.6}, 0), ({"off": 0.7}, 1)])
-def test_what_a_run_does_not_show_does_not_hold(wrong: dict[str, float], which: int, tmp_path: Path) -> None:
-    found = said(tmp_path, made_up(**{"spread": 0.001, **wrong}))
+def test_what_a_run_does_not_show_does_not_hold(wrong: dict[str, float], which: int, judged: Any) -> None:
+    found = judged(made_up(**{"spread": 0.001, **wrong}))
     assert [i for i, (_, holds) in enumerate(found) if holds is False] == [which], found
 
 
-def test_overlap_that_does_not_pay_is_called_slower(tmp_path: Path) -> None:
-    words = [sentence for sentence, _ in said(tmp_path, made_up(spread=0.001, overlap=0.8, graph=1.2))]
+def test_overlap_that_does_not_pay_is_called_slower(judged: Any) -> None:
+    words = [sentence for sentence, _ in judged(made_up(spread=0.001, overlap=0.8, graph=1.2))]
     assert words[2].startswith("8 x 8: overlapped is slower than in turn: 0.80 [")
     assert words[3].startswith("8 x 8: overlapped, graph is faster than overlapped: 1.20 [")
 
 
-def test_with_noise_one_cannot_tell(tmp_path: Path) -> None:
-    assert {holds for _, holds in said(tmp_path, made_up(spread=0.3, overlap=1.0))} == {None}
+def test_with_noise_one_cannot_tell(judged: Any) -> None:
+    assert {holds for _, holds in judged(made_up(spread=0.3, overlap=1.0))} == {None}
 
 
-def test_with_one_gpu_alone_only_its_bound_is_spoken_of(tmp_path: Path) -> None:
-    found = said(tmp_path, made_up()[:1])
+def test_with_one_gpu_alone_only_its_bound_is_spoken_of(judged: Any) -> None:
+    found = judged(made_up()[:1])
     assert len(found) == 1
     assert "one GPU" in found[0][0]
 
@@ -239,17 +216,6 @@ def test_a_grid_that_cannot_be_cut_is_refused(gpu: None) -> None:
             halves.cut(rows, 8)
 
 
-PATCHED = "import sys; sys.path[:0] = [{standin!r}]; import cupy; from parlab import gpus; gpus.missing = lambda count: None\n"
-
-
-@compiled
-@pytest.mark.parametrize(("style", "seed"), [("random", "1"), ("random", "2"), ("last", "0"), ("lazy", "0")])
-def test_all_that_holds_on_two_gpus_holds_on_the_stand_in(style: str, seed: str) -> None:
-    code = PATCHED.format(standin=str(STANDIN))
-    code += f"import pytest; sys.exit(pytest.main([{__file__!r}, '-q', '-x', '-m', 'gpu', '-p', 'no:cacheprovider']))"
-    env = {**os.environ, "STANDIN_DEVICES": "2", "STANDIN_ADVERSARY": style, "STANDIN_SEED": seed}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=110, cwd=HERE.parent
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "skipped" not in done.stdout
+@pytest.mark.parametrize(("style", "seed"), [("random", 1), ("random", 2), ("last", 0), ("lazy", 0)])
+def test_all_that_holds_on_two_gpus_holds_on_the_stand_in(standin: Any, style: str, seed: int) -> None:
+    assert "skipped" not in standin.tests(style, seed, STANDIN_DEVICES="2")

@@ -4,21 +4,16 @@ The tests marked gpu also run on the stand-in for CuPy, under several adversarie
 beside its host, so that they are about order alone.
 """
 
-import importlib.util
 import os
 import runpy
-import shutil
-import subprocess
-import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from parlab import results, trace
+from parlab import catalogue, results, trace
 from parlab.cuda.pipeline_simulation import simulate
 from parlab.cuda.profiles import H200
 from parlab.cuda.timeline import engine_lanes, overlap, predicted, stream_lanes
@@ -26,30 +21,17 @@ from parlab.records import Comparison, Conclusion, Lanes, Limit, Measurement, Re
 from parlab.stats import Interval
 
 HERE = Path(__file__).parent
-STANDIN = HERE / "standin"
 SLOW = """
-import sys
-sys.path[:0] = [{standin!r}]
 import cupy
 from cupy._operations import Profile
 slow = Profile(issue=1e-8, query=1e-8, pinned=1e9, pageable_h2d=1e8, pageable_d2h=1e8, d2d=1e13, host_function=1e-7)
 slow.kernel_seconds = lambda name, threads: 4e-9 * threads  # as long as a copy of as many numbers
 cupy.standin.reset(slow, {style!r}, {seed})
-from parlab import gpus
-gpus.missing = lambda count: None
 """
-compiled = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for CuPy needs a C++ compiler")
 
 
-@cache
-def lab() -> Any:
-    path = HERE.parent / "labs" / "overlap_killers.py"
-    spec = importlib.util.spec_from_file_location("overlap_killers_lab", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "overlap_killers"
+lab = partial(catalogue.script, LAB)
 
 
 # The model and the conclusions: no GPU is needed.
@@ -132,17 +114,8 @@ def made_up(
     return made
 
 
-def said(folder: Path, records: list[Record]) -> list[tuple[str, bool | None]]:
-    """What the lab concludes from records that went through the file."""
-    writer = results.Writer(folder)
-    writer.begin({"budget": "quick"})
-    for record in records:
-        writer.write(record)
-    return list(lab().judge(results.read(folder).of("overlap_killers")))
-
-
-def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(tmp_path: Path) -> None:
-    found = said(tmp_path, made_up())
+def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(judged: Any) -> None:
+    found = judged(made_up())
     assert [holds for _, holds in found] == [True] * 7, found
     words = " | ".join(sentence for sentence, _ in found)
     for figure in ("hides 60%", "at most 2%", "150 [148, 153] %", "0.0 [-1.0, 1.0] %", "2.50 [2.48, 2.52] times"):
@@ -159,22 +132,22 @@ def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(tmp_path: P
         ({"ratio": 1.0}, {6}),
     ],
 )
-def test_what_a_run_does_not_show_does_not_hold(wrong: dict[str, float], which: set[int], tmp_path: Path) -> None:
-    found = said(tmp_path, made_up(**wrong))
+def test_what_a_run_does_not_show_does_not_hold(wrong: dict[str, float], which: set[int], judged: Any) -> None:
+    found = judged(made_up(**wrong))
     assert {i for i, (_, holds) in enumerate(found) if holds is False} == which, found
     assert all(holds for i, (_, holds) in enumerate(found) if i not in which)
 
 
-def test_with_noise_one_cannot_tell(tmp_path: Path) -> None:
-    found = said(tmp_path, made_up(cost=1.2, ratio=1.2, spread=0.3))
+def test_with_noise_one_cannot_tell(judged: Any) -> None:
+    found = judged(made_up(cost=1.2, ratio=1.2, spread=0.3))
     assert [i for i, (_, holds) in enumerate(found) if holds is None] == [2, 4, 5, 6]
 
 
-def test_without_the_second_process_the_rest_is_said(tmp_path: Path) -> None:
+def test_without_the_second_process_the_rest_is_said(judged: Any) -> None:
     records = [
         r for r in made_up() if getattr(r, "case", getattr(r, "faster", {})).get("way") not in ("legacy", "per thread")
     ]
-    assert len(said(tmp_path, records)) == 6
+    assert len(judged(records)) == 6
 
 
 # The programs themselves: on a GPU, and on the stand-in.
@@ -296,33 +269,22 @@ def test_a_default_stream_for_each_thread_keeps_the_overlap(gpu: None) -> None:
             own.ask("spans")
 
 
-@compiled
 @pytest.mark.parametrize(
     ("style", "seed", "chosen"),
     [("random", 1, ""), ("random", 2, "not thread"), ("last", 0, "not thread"), ("lazy", 0, "not thread")],
 )
-def test_all_that_holds_on_a_gpu_holds_on_the_stand_in(style: str, seed: int, chosen: str) -> None:
-    code = SLOW.format(standin=str(STANDIN), style=style, seed=seed)
-    arguments = [__file__, "-q", "-x", "-m", "gpu", "-k", chosen, "-p", "no:cacheprovider"]
-    code += f"import pytest\nsys.exit(pytest.main({arguments!r}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=110, cwd=HERE.parent)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "skipped" not in done.stdout
-    assert "5 passed" in done.stdout or chosen
+def test_all_that_holds_on_a_gpu_holds_on_the_stand_in(standin: Any, style: str, seed: int, chosen: str) -> None:
+    said = standin.tests(style, seed, before=SLOW.format(style=style, seed=seed), chosen=chosen)
+    assert "skipped" not in said
+    assert "5 passed" in said or chosen
 
 
-@compiled
-def test_the_lab_concludes_on_the_stand_in(tmp_path: Path) -> None:
-    code = SLOW.format(standin=str(STANDIN), style="random", seed=3)
-    code += f"import runpy\nsys.argv = ['run.py', {str(HERE.parent / 'labs' / 'overlap_killers.py')!r}, '--budget', 'smoke']\n"
-    code += f"runpy.run_path({str(STANDIN / 'run.py')!r}, run_name='__main__')"
-    env = {**os.environ, "PARLAB_RUN": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_lab_concludes_on_the_stand_in(standin: Any, tmp_path: Path) -> None:
+    said = standin.lab(LAB, tmp_path, before=SLOW.format(style="random", seed=3))
     kept = results.read(tmp_path).of("overlap_killers")
     holds = [r.holds for r in kept if isinstance(r, Conclusion)]
-    assert [holds[i] for i in (0, 1, 3)] == [True] * 3, done.stdout  # what the timelines show
-    assert False not in holds[:5], done.stdout  # of the times there may be too few for an interval
+    assert [holds[i] for i in (0, 1, 3)] == [True] * 3, said  # what the timelines show
+    assert False not in holds[:5], said  # of the times there may be too few for an interval
     names = {str(m.case["way"]) for m in kept if isinstance(m, Measurement)}
     assert {*lab().SERIAL, *lab().SHOWN, lab().PER_THREAD} <= names
     assert [r.case["way"] for r in kept if isinstance(r, Lanes)][: len(lab().SHOWN)] == list(lab().SHOWN)

@@ -3,14 +3,10 @@
 The tests marked gpu also run on the stand-in for CuPy, under several adversaries.
 """
 
-import importlib.util
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,28 +17,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab import results
+from parlab import catalogue, results
 from parlab.cuda.packing_model import meeting, one_by_one, packed_by_host, through
 from parlab.cuda.profiles import H200, Link
 from parlab.records import Case, Comparison, Conclusion, Fault, Measurement, Record, Skip
 from parlab.stats import Interval, verdict
 from parlab.units import nbytes
 
-HERE = Path(__file__).parent
-STANDIN = HERE / "standin"
 ODD = [1, 3, 15, 16, 17, 255, 256, 257, 4096, 10_007, 2, 70_001]  # bytes of pieces
 SIZES = [1 << k for k in range(8, 23, 2)]
-compiled = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for CuPy needs a C++ compiler")
 
 
-@cache
-def lab() -> Any:
-    spec = importlib.util.spec_from_file_location("copy_batching_lab", HERE.parent / "labs" / "copy_batching.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "copy_batching"
+lab = partial(catalogue.script, LAB)
 
 
 # The model and the conclusions: no GPU is needed.
@@ -111,16 +98,8 @@ def made_up(
     return made
 
 
-def judged(tmp_path: Path, records: list[Record]) -> dict[str, bool | None]:
-    writer = results.Writer(tmp_path)
-    writer.begin({"seed": 0})
-    for record in records:
-        writer.write(record)
-    return dict(lab().judge(results.read(tmp_path).of("copy_batching")))
-
-
-def test_where_packing_ceases_to_pay_is_said_and_was_foreseen(tmp_path: Path) -> None:
-    found = judged(tmp_path, made_up())
+def test_where_packing_ceases_to_pay_is_said_and_was_foreseen(judged: Any) -> None:
+    found = dict(judged(made_up()))
     assert set(found.values()) == {True}, found
     many = next(sentence for sentence in found if sentence.startswith("1024 pieces: packed by the host pays up to"))
     assert "up to 14.85 KiB [14.41 KiB, 15.31 KiB]; the lines through the ends meet at 14.97 KiB" in many
@@ -142,9 +121,9 @@ def test_where_packing_ceases_to_pay_is_said_and_was_foreseen(tmp_path: Path) ->
     ],
 )
 def test_what_was_not_foreseen_or_cannot_be_told(
-    tmp_path: Path, change: dict[str, float], words: str, holds: list[bool | None]
+    judged: Any, change: dict[str, float], words: str, holds: list[bool | None]
 ) -> None:
-    found = judged(tmp_path, made_up(**change))
+    found = dict(judged(made_up(**change)))
     assert [held for sentence, held in found.items() if words in sentence] == holds, found
 
 
@@ -281,25 +260,13 @@ def test_a_batch_needs_the_package_and_the_drivers_consent(gpu: None, monkeypatc
         batched(pieces)
 
 
-@compiled
 @pytest.mark.parametrize(("style", "seed"), [("random", 1), ("random", 2), ("last", 0), ("lazy", 0)])
-def test_all_that_holds_on_a_gpu_holds_on_the_stand_in(style: str, seed: int) -> None:
-    code = (
-        f"import sys\nsys.path[:0] = [{str(STANDIN)!r}]\nfrom parlab import gpus\ngpus.missing = lambda count: None\n"
-    )
-    code += f"import pytest\nsys.exit(pytest.main([{__file__!r}, '-q', '-x', '-m', 'gpu', '-p', 'no:cacheprovider']))"
-    env = {**os.environ, "STANDIN_ADVERSARY": style, "STANDIN_SEED": str(seed)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "skipped" not in done.stdout
+def test_all_that_holds_on_a_gpu_holds_on_the_stand_in(standin: Any, style: str, seed: int) -> None:
+    assert "skipped" not in standin.tests(style, seed)
 
 
-@compiled
-def test_the_lab_runs_to_its_conclusions_on_the_stand_in(tmp_path: Path) -> None:
-    command = [sys.executable, str(STANDIN / "run.py"), str(HERE.parent / "labs" / "copy_batching.py")]
-    env = {**os.environ, "PARLAB_RUN": str(tmp_path)}
-    done = subprocess.run([*command, "--budget", "smoke"], env=env, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_lab_runs_to_its_conclusions_on_the_stand_in(standin: Any, tmp_path: Path) -> None:
+    standin.lab(LAB, tmp_path)
     kept = results.read(tmp_path).of("copy_batching")
     assert [r for r in kept if isinstance(r, Fault)] == []
     found = [r for r in kept if isinstance(r, Measurement)]

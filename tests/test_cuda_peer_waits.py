@@ -4,25 +4,18 @@ A run finds its data put there by main() and has its results fetched by main(), 
 On GPUs one stream after another is slowed down; the stand-in for CuPy has a scheduler that likes the wrong order.
 """
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-HERE = Path(__file__).parent
-STANDIN = HERE / "standin"
 ADVERSARIES = [*product(("random",), range(12)), *product(("last", "lazy"), range(2))]
 TURNS = 200_000  # of the kernel that slows a stream down: some 0.5 ms
 STEPS, ROWS, COLUMNS, COUNT, CHUNKS = 4, 9, 21, 1000, 11
-compiled = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for CuPy needs a C++ compiler")
 
 Place = tuple[str, int, int]  # where a wait stands: function, line, stream
 Trial = Callable[[], bool]  # puts data there, does a run, fetches the results: are they right?
@@ -197,16 +190,5 @@ def test_halves(gpu: None, monkeypatch: pytest.MonkeyPatch, way: str, trade: str
     every_wait_is_needed(waits, trial, places)
 
 
-PATCHED = "import sys; sys.path[:0] = [{standin!r}]; import cupy; from parlab import gpus; gpus.missing = lambda count: None\n"
-
-
-@compiled
-def test_every_wait_is_needed_on_the_stand_in() -> None:
-    code = PATCHED.format(standin=str(STANDIN))
-    code += f"import pytest; sys.exit(pytest.main([{__file__!r}, '-q', '-m', 'gpu', '-p', 'no:cacheprovider']))"
-    env = {**os.environ, "STANDIN_DEVICES": "2"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=110, cwd=HERE.parent
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "skipped" not in done.stdout
+def test_every_wait_is_needed_on_the_stand_in(standin: Any) -> None:
+    assert "skipped" not in standin.tests("random", 0, STANDIN_DEVICES="2")

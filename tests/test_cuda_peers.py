@@ -1,21 +1,15 @@
 """Copies between two GPUs: right bit by bit by every way; the model of them; the lab's predictions and conclusions on copies."""
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-from functools import cache, partial
+from functools import partial
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab import results
+from parlab import catalogue, results
 from parlab.bench import Bench
 from parlab.cuda import peers_model
 from parlab.cuda.pipeline_model import closed_form
@@ -25,21 +19,11 @@ from parlab.options import BUDGETS
 from parlab.records import Case, Comparison, Conclusion, Lanes, Limit, Measurement, Record, Row, Skip, measured
 from parlab.stats import Interval, verdict
 
-HERE = Path(__file__).parent
-LAB = HERE.parent / "labs" / "two_gpus.py"
-STANDIN = HERE / "standin"
 COUNTS = [1, 3, 4, 1023, 100_003]  # elements: none, or not all, of them in whole blocks of the kernel
-compiled = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for CuPy needs a C++ compiler")
 
 
-@cache
-def lab() -> Any:
-    spec = importlib.util.spec_from_file_location("two_gpus_lab", LAB)
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "two_gpus"
+lab = partial(catalogue.script, LAB)
 
 
 # The model and the conclusions: no GPU is needed.
@@ -118,17 +102,8 @@ def made_up(
     return made
 
 
-def said(folder: Path, records: list[Record]) -> list[tuple[str, bool | None]]:
-    """What the lab concludes from records that went through the file."""
-    writer = results.Writer(folder)
-    writer.begin({"budget": "quick"})
-    for record in records:
-        writer.write(record)
-    return list(lab().judge(results.read(folder).of("two_gpus")))
-
-
-def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(tmp_path: Path) -> None:
-    found = said(tmp_path, made_up())
+def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(judged: Any) -> None:
+    found = judged(made_up())
     assert [holds for _, holds in found] == [True] * 8, found
     words = " | ".join(sentence for sentence, _ in found)
     for figure in (
@@ -143,25 +118,25 @@ def test_a_run_as_expected_holds_in_all_points_and_gives_its_figures(tmp_path: P
 
 
 @pytest.mark.parametrize(("wrong", "which"), [({"speed": 370e9}, 0), ({"off": 1.3}, 3)])
-def test_what_a_run_does_not_show_does_not_hold(wrong: dict[str, float], which: int, tmp_path: Path) -> None:
-    found = said(tmp_path, made_up(**wrong))  # type: ignore[arg-type]
+def test_what_a_run_does_not_show_does_not_hold(wrong: dict[str, float], which: int, judged: Any) -> None:
+    found = judged(made_up(**wrong))  # type: ignore[arg-type]
     assert [i for i, (_, holds) in enumerate(found) if holds is False] == [which, which + 4], found
 
 
-def test_what_is_slower_is_called_so(tmp_path: Path) -> None:
-    words = [sentence for sentence, _ in said(tmp_path, made_up(gain=0.8, kernel=1.0))]
+def test_what_is_slower_is_called_so(judged: Any) -> None:
+    words = [sentence for sentence, _ in judged(made_up(gain=0.8, kernel=1.0))]
     assert words[1].startswith("one way, 1 GiB: staged by hand is slower than driver stages: 0.80 [")
     assert words[2].startswith("one way, 1 GiB: kernel reads is as fast as peer copy: 1.00 [")
 
 
-def test_with_noise_one_cannot_tell(tmp_path: Path) -> None:
-    found = said(tmp_path, made_up(spread=0.3, gain=1.0))
+def test_with_noise_one_cannot_tell(judged: Any) -> None:
+    found = judged(made_up(spread=0.3, gain=1.0))
     assert {holds for _, holds in found} == {None}
 
 
-def test_small_copies_say_nothing_of_the_link(tmp_path: Path) -> None:
-    assert not any("GB/s" in sentence for sentence, _ in said(tmp_path, made_up(1 << 20)))
-    assert said(tmp_path / "none", []) == []
+def test_small_copies_say_nothing_of_the_link(judged: Any) -> None:
+    assert not any("GB/s" in sentence for sentence, _ in judged(made_up(1 << 20)))
+    assert judged([]) == []
 
 
 # The copies themselves: on two GPUs, and on the stand-in.
@@ -235,34 +210,17 @@ def test_reaching_can_be_allowed_and_forbidden_again_and_again(gpu: None) -> Non
     assert peers.free_bytes() > 0
 
 
-PATCHED = "import sys; sys.path[:0] = [{standin!r}]; import cupy; from parlab import gpus; gpus.missing = lambda count: None\n"
+@pytest.mark.parametrize(("style", "seed"), [("random", 1), ("random", 2), ("last", 0), ("lazy", 0)])
+def test_all_that_holds_on_two_gpus_holds_on_the_stand_in(standin: Any, style: str, seed: int) -> None:
+    assert "skipped" not in standin.tests(style, seed, STANDIN_DEVICES="2")
 
 
-def on_standin(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "STANDIN_DEVICES": "2", **environment}
-    command = [sys.executable, "-c", PATCHED.format(standin=str(STANDIN)) + code]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=110, cwd=HERE.parent)
-
-
-@compiled
-@pytest.mark.parametrize(("style", "seed"), [("random", "1"), ("random", "2"), ("last", "0"), ("lazy", "0")])
-def test_all_that_holds_on_two_gpus_holds_on_the_stand_in(style: str, seed: str) -> None:
-    code = f"import pytest; sys.exit(pytest.main([{__file__!r}, '-q', '-x', '-m', 'gpu', '-p', 'no:cacheprovider']))"
-    done = on_standin(code, STANDIN_ADVERSARY=style, STANDIN_SEED=seed)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "skipped" not in done.stdout
-
-
-RUN = f"import runpy; sys.argv = ['run.py', {str(LAB)!r}, '--budget', 'smoke']\n"
-RUN += f"runpy.run_path({str(STANDIN / 'run.py')!r}, run_name='__main__')"
-
-
-@compiled
 @pytest.mark.parametrize("reach", [True, False])
-def test_the_lab_runs_on_the_stand_in_also_where_the_gpus_cannot_reach_each_other(reach: bool, tmp_path: Path) -> None:
-    block = "" if reach else "cupy.cuda.runtime.deviceCanAccessPeer = lambda one, other: 0\n"
-    done = on_standin(block + RUN, PARLAB_RUN=str(tmp_path))
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_lab_runs_on_the_stand_in_also_where_the_gpus_cannot_reach_each_other(
+    standin: Any, reach: bool, tmp_path: Path
+) -> None:
+    block = "" if reach else "import cupy; cupy.cuda.runtime.deviceCanAccessPeer = lambda one, other: 0"
+    standin.lab(LAB, tmp_path, before=block, STANDIN_DEVICES="2")
     kept = results.read(tmp_path).of("two_gpus")
     found = {str(m.case["way"]) for m in measured(kept, 2)}
     always = {
@@ -284,10 +242,8 @@ def test_the_lab_runs_on_the_stand_in_also_where_the_gpus_cannot_reach_each_othe
     assert any(isinstance(r, Conclusion) for r in kept)
 
 
-@compiled
-def test_on_a_small_gpu_the_lab_says_what_it_leaves_out(tmp_path: Path) -> None:
-    done = on_standin(RUN, PARLAB_RUN=str(tmp_path), STANDIN_MEMORY=str(60_000))
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_on_a_small_gpu_the_lab_says_what_it_leaves_out(standin: Any, tmp_path: Path) -> None:
+    standin.lab(LAB, tmp_path, STANDIN_DEVICES="2", STANDIN_MEMORY="60000")
     skipped = " | ".join(r.skipped for r in results.read(tmp_path).of("two_gpus") if isinstance(r, Skip))
     assert "copies beyond" in skipped
     assert "grid 64 x 64: 64 KiB are needed" in skipped

@@ -3,9 +3,8 @@
 The tests marked gpu also run on the stand-in for CuPy, but for those about the GPU's scheduler, which it has not.
 """
 
-import importlib.util
 from collections.abc import Callable
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab import results
+from parlab import catalogue, results
 from parlab.cuda.profiles import H200
 from parlab.cuda.waves import Waves, in_turn, together
 from parlab.records import Comparison, Conclusion, Limit, Measurement, Record
@@ -22,15 +21,8 @@ from parlab.stats import Interval, verdict
 WHOLE = st.integers(1, 40)
 
 
-@cache
-def lab() -> Any:
-    path = Path(__file__).parents[1] / "labs" / "stream_priority.py"
-    spec = importlib.util.spec_from_file_location("stream_priority_lab", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "stream_priority"
+lab = partial(catalogue.script, LAB)
 
 
 # The law and the conclusions: no GPU is needed.
@@ -128,15 +120,6 @@ def made_up(
     return made
 
 
-def judged(folder: Path, records: list[Record]) -> list[bool | None]:
-    """What the lab concludes from records that went through the file."""
-    writer = results.Writer(folder)
-    writer.begin({"seed": 0})
-    for record in records:
-        writer.write(record)
-    return [holds for _, holds in lab().judge(results.read(folder).of("stream_priority"))]
-
-
 @pytest.mark.parametrize(
     ("wrong", "which"),
     [
@@ -153,15 +136,16 @@ def judged(folder: Path, records: list[Record]) -> list[bool | None]:
     ],
 )
 def test_the_conclusions_hold_where_the_run_shows_them_and_nowhere_else(
-    wrong: dict[str, float], which: set[int], tmp_path: Path
+    wrong: dict[str, float], which: set[int], judged: Any
 ) -> None:
-    found = judged(tmp_path, made_up(**wrong))
+    found = [holds for _, holds in judged(made_up(**wrong))]
     assert {i for i, holds in enumerate(found) if holds is not True} == which
     assert all(found[i] is False for i in which)
 
 
-def test_with_noise_one_cannot_tell(tmp_path: Path) -> None:
-    assert judged(tmp_path, made_up(added=1.9, remains=0.9, spread=0.3))[1:6] == [None, None, True, None, None]
+def test_with_noise_one_cannot_tell(judged: Any) -> None:
+    found = [holds for _, holds in judged(made_up(added=1.9, remains=0.9, spread=0.3))]
+    assert found[1:6] == [None, None, True, None, None]
 
 
 # The kernels themselves: on a GPU, and on the stand-in.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from parlab.cuda.pipeline_model import Pipeline
 from parlab.cuda.pipeline_simulation import simulate
-from parlab.cuda.timeline import Span, busy, engine_lanes, on_engines, overlap, predicted, stream_lanes, union
+from parlab.cuda.timeline import Span, busy, engine_lanes, hidden, on_engines, overlap, predicted, stream_lanes, union
 
 # Whole numbers and their halves: floating point adds them exactly.
 TIMES = st.integers(0, 200).map(lambda t: t / 2)
@@ -93,5 +93,6 @@ def test_lanes_hold_every_span_once_by_engine_and_by_stream() -> None:
     assert [name for name, _ in streams] == ["stream 0", "stream 1"]
     assert sorted(box for _, boxes in engines for box in boxes) == sorted(box for _, boxes in streams for box in boxes)
     assert [label for *_, label in engines[1][1]] == [f"kernel {chunk}" for chunk in range(5)]
+    assert hidden([*engines, *streams], ["h2d", "kernel", "d2h"]) == pytest.approx(overlap(spans))
     for _, boxes in engines + streams:
         assert all(before[1] <= after[0] for before, after in pairwise(boxes))

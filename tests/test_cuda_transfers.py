@@ -3,41 +3,26 @@
 The tests marked gpu also run on the stand-in for CuPy, under several adversaries.
 """
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-from functools import cache
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from parlab import results
+from parlab import catalogue, results
 from parlab.cuda.limits import fitting, link_rate
 from parlab.cuda.profiles import H200
 from parlab.records import Case, Comparison, Conclusion, Fault, Measurement, Record, Row
 from parlab.stats import Interval, verdict
 from parlab.units import nbytes, seconds
 
-HERE = Path(__file__).parent
-STANDIN = HERE / "standin"
 SIZES = [1 << k for k in range(10, 31, 2)]
 ODD = (1, 3, 15, 16, 17, 255, 4099, 70_001)  # bytes
-compiled = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in for CuPy needs a C++ compiler")
 
 
-@cache
-def lab() -> Any:
-    spec = importlib.util.spec_from_file_location("copy_limits_lab", HERE.parent / "labs" / "copy_limits.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "copy_limits"
+lab = partial(catalogue.script, LAB)
 
 
 # Limits and conclusions: no GPU is needed.
@@ -50,35 +35,26 @@ def test_what_a_link_carries_by_its_data_sheet() -> None:
     assert [link_rate(text) for text in ("", "PCIe 9 x 16", "NVLink", "PCIe 5 x 16 or so")] == [None] * 4
 
 
-class Refused(RuntimeError):
-    """As CuPy's CUDARuntimeError: with CUDA's number."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(f"status {status}")
-
-
-@pytest.mark.parametrize("error", [MemoryError("full"), Refused(2)])
-def test_what_does_not_fit_is_halved_until_it_does(error: Exception) -> None:
+def test_what_does_not_fit_is_halved_until_it_does() -> None:
     asked = []
 
     def make(size: int) -> str:
         asked.append(size)
         if size > 300:
-            raise error
+            raise MemoryError("full")
         return f"made of {size}"
 
     assert fitting(1024, 64, make) == (256, "made of 256")
     assert asked == [1024, 512, 256]
     assert fitting(200, 64, make) == (200, "made of 200")
     asked.clear()
-    with pytest.raises(type(error)):
+    with pytest.raises(MemoryError):
         fitting(4096, 301, make)
     assert asked == [4096, 2048, 1024, 512]  # 256 is below what is asked for at least
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
-    for error in (Refused(700), ValueError("?")):
+    for error in (RuntimeError("700"), ValueError("?")):
         with pytest.raises(type(error)):
             fitting(1024, 1, lambda _, error=error: (_ for _ in ()).throw(error))  # type: ignore[misc]
 
@@ -127,21 +103,12 @@ def made_up(
     return made
 
 
-def judged(tmp_path: Path, records: list[Record]) -> dict[str, bool | None]:
-    writer = results.Writer(tmp_path)
-    writer.path.unlink(missing_ok=True)
-    writer.begin({"seed": 0})
-    for record in records:
-        writer.write(record)
-    return dict(lab().judge(results.read(tmp_path).of("copy_limits")))
-
-
 def verdict_on(words: str, found: dict[str, bool | None]) -> list[bool | None]:
     return [holds for sentence, holds in found.items() if words in sentence]
 
 
-def test_a_good_run_meets_every_goal(tmp_path: Path) -> None:
-    found = judged(tmp_path, made_up())
+def test_a_good_run_meets_every_goal(judged: Any) -> None:
+    found = dict(judged(made_up()))
     assert set(found.values()) == {True}, found
     assert len(verdict_on("goal: at least 0.98", found)) == 2
     assert len(verdict_on("goal: at least 0.97", found)) == 2
@@ -169,13 +136,13 @@ def test_a_good_run_meets_every_goal(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_not_reached_does_not_hold(
-    tmp_path: Path, change: dict[str, Any], words: str, holds: list[bool | None]
+    judged: Any, change: dict[str, Any], words: str, holds: list[bool | None]
 ) -> None:
-    assert verdict_on(words, judged(tmp_path, made_up(**change))) == holds
+    assert verdict_on(words, dict(judged(made_up(**change)))) == holds
 
 
-def test_another_gpu_is_held_to_no_figure_of_the_h200(tmp_path: Path) -> None:
-    found = judged(tmp_path, made_up(name="NVIDIA L4", one_way=25e9, sum_both=0))
+def test_another_gpu_is_held_to_no_figure_of_the_h200(judged: Any) -> None:
+    found = dict(judged(made_up(name="NVIDIA L4", one_way=25e9, sum_both=0)))
     assert verdict_on("goal: at least", found) == []
     assert verdict_on("40% of what PCIe 5 x 16 carries", found) == [True, True]
     assert verdict_on("both ways", found) == []
@@ -351,25 +318,13 @@ def test_a_request_beyond_all_memory_is_reduced_or_refused(gpu: None) -> None:
     assert fitting(1 << 50, 1024, lambda n: Memory(n) if n > 1 << 40 else None)[0] == 1 << 40
 
 
-@compiled
 @pytest.mark.parametrize(("style", "seed"), [("random", 1), ("random", 2), ("random", 3), ("lazy", 0)])
-def test_all_that_holds_on_a_gpu_holds_on_the_stand_in(style: str, seed: int) -> None:
-    code = (
-        f"import sys\nsys.path[:0] = [{str(STANDIN)!r}]\nfrom parlab import gpus\ngpus.missing = lambda count: None\n"
-    )
-    code += f"import pytest\nsys.exit(pytest.main([{__file__!r}, '-q', '-x', '-m', 'gpu', '-p', 'no:cacheprovider']))"
-    env = {**os.environ, "STANDIN_ADVERSARY": style, "STANDIN_SEED": str(seed)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "skipped" not in done.stdout
+def test_all_that_holds_on_a_gpu_holds_on_the_stand_in(standin: Any, style: str, seed: int) -> None:
+    assert "skipped" not in standin.tests(style, seed)
 
 
-@compiled
-def test_the_lab_runs_to_its_conclusions_on_the_stand_in(tmp_path: Path) -> None:
-    command = [sys.executable, str(STANDIN / "run.py"), str(HERE.parent / "labs" / "copy_limits.py")]
-    env = {**os.environ, "PARLAB_RUN": str(tmp_path)}
-    done = subprocess.run([*command, "--budget", "smoke"], env=env, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_lab_runs_to_its_conclusions_on_the_stand_in(standin: Any, tmp_path: Path) -> None:
+    standin.lab(LAB, tmp_path)
     kept = results.read(tmp_path).of("copy_limits")
     assert [r for r in kept if isinstance(r, Fault)] == []
     found = [r for r in kept if isinstance(r, Measurement)]
@@ -381,10 +336,6 @@ def test_the_lab_runs_to_its_conclusions_on_the_stand_in(tmp_path: Path) -> None
     assert len([r for r in kept if isinstance(r, Conclusion)]) >= 15
 
 
-@compiled
-def test_a_small_gpu_is_measured_as_far_as_it_goes(tmp_path: Path) -> None:
-    command = [sys.executable, str(STANDIN / "run.py"), str(HERE.parent / "labs" / "copy_limits.py")]
-    env = {**os.environ, "PARLAB_RUN": str(tmp_path), "STANDIN_MEMORY": str(20 << 20)}
-    done = subprocess.run([*command, "--budget", "smoke"], env=env, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 MiB in every kind of memory is more than there is: measured up to 4 MiB" in done.stdout
+def test_a_small_gpu_is_measured_as_far_as_it_goes(standin: Any, tmp_path: Path) -> None:
+    said = standin.lab(LAB, tmp_path, STANDIN_MEMORY=str(20 << 20))
+    assert "8 MiB in every kind of memory is more than there is: measured up to 4 MiB" in said

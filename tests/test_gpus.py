@@ -4,6 +4,7 @@ import ctypes
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from parlab.catalogue import RECORDED, labs
 from parlab.errors import BAD_REQUEST, DONE, FAILED
 from parlab.records import Fault, Measurement, Row, Run, Skip
 
+ROOT = Path(__file__).resolve().parents[1]
 TOML = """
 [topics]
 cuda = "scratch"
@@ -167,6 +169,19 @@ def test_without_a_gpu_every_lab_shows_its_prediction_and_a_recorded_run_labelle
     assert [r for r in results.read(RECORDED / lab.recorded).of(lab.id) if isinstance(r, Measurement)]
 
 
+def test_of_a_lab_that_was_not_asked_for_by_name_the_recorded_conclusions_are_enough() -> None:
+    from parlab import table
+
+    lab = labs()["copy_limits"]
+    with table.console.capture() as brief:
+        table.show_recorded(lab, whole=False)
+    with table.console.capture() as whole:
+        table.show_recorded(lab, whole=True)
+    assert "not measured here" in brief.get()
+    assert brief.get().count("holds: ") == whole.get().count("holds: ") > 5
+    assert len(brief.get().splitlines()) < 0.5 * len(whole.get().splitlines())
+
+
 def test_the_command_line_of_a_gpu() -> None:
     command = launch.process(["lab.py", "--seed", "1"])
     assert command.argv == [sys.executable, "lab.py", "--seed", "1"]
@@ -208,6 +223,62 @@ def test_a_gpu_lab_is_refused_where_the_device_cannot_be_used(tmp_path: Path) ->
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == BAD_REQUEST
     assert done.stderr.strip() == "scratch: the GPU cannot be used: it is broken"
+
+
+def test_a_problem_that_does_not_fit_is_refused_with_the_number_that_would(tmp_path: Path) -> None:
+    """On the stand-in, whose memory is as small as one likes."""
+    env = {**os.environ, "STANDIN_MEMORY": "1000", "PARLAB_RUN": str(tmp_path)}
+    command = [
+        sys.executable,
+        str(ROOT / "tests/standin/run.py"),
+        str(ROOT / "labs/overlap_killers.py"),
+        "--budget",
+        "smoke",
+    ]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == BAD_REQUEST, done.stderr
+    assert re.search(
+        r"^overlap_killers: not enough memory: \d+ bytes of the GPU's memory are needed, \d+ would fit",
+        done.stderr,
+        re.M,
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_memory_that_the_system_does_not_lock_is_told() -> None:
+    script = """
+import cupy
+from parlab.cuda.buffers import pinned
+def refuse(size, flags=0):
+    raise cupy.cuda.runtime.CUDARuntimeError(2)
+cupy.cuda.PinnedMemory = refuse
+try:
+    pinned(1000)
+except MemoryError as error:
+    print(error)
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests/standin"), str(ROOT / "labs")])}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    assert "does not lock 4000 bytes of the host's memory" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("gone", ["import cupy", "cupy.RawModule = broken"])
+def test_a_cupy_that_cannot_compile_is_told(gone: str) -> None:
+    """Without NVRTC the first kernel raises; a CuPy that works is not refused."""
+    script = f"""
+import cupy
+def broken(**asked):
+    raise RuntimeError("Failure finding libnvrtc.so")
+{gone}
+from parlab.cuda import device
+print(device.refused(1))
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests/standin"), str(ROOT / "labs")])}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    if "compiler" in done.stdout + done.stderr:
+        pytest.skip("no C++ compiler")
+    broken = "brings NVRTC (Failure finding libnvrtc.so)"
+    assert (broken in done.stdout) == ("broken" in gone), done.stdout + done.stderr
 
 
 @pytest.mark.gpu

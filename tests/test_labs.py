@@ -12,7 +12,8 @@ from parlab import catalogue, launch, plots, records, results
 from parlab.machine import cores
 from parlab.records import Comparison, Conclusion, Fault, Measurement, measured
 
-LABS = [id for id, lab in catalogue.labs().items() if not lab.gpus]  # those of GPUs run on the stand-in, each in the tests of its topic
+# Those of GPUs run on the stand-in, each in the tests of its topic.
+LABS = [id for id, lab in catalogue.labs().items() if not lab.gpus]
 CORES = cores()
 
 
@@ -128,16 +129,10 @@ def test_an_empty_lab_says_hello_before_anything_heavy_is_loaded() -> None:
 
 def test_a_control_that_differs_from_itself_is_told_as_such() -> None:
     """The headline's control in the judge of mpi_collectives."""
-    import importlib.util
-
     from parlab.bench import AGAIN
     from parlab.stats import Interval
 
-    spec = importlib.util.spec_from_file_location("lab_under_test", catalogue.labs()["mpi_collectives"].script)
-    assert spec is not None
-    assert spec.loader is not None
-    lab = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(lab)
+    lab = catalogue.script("mpi_collectives")
     case: records.Case = {"op": "allreduce", "bytes": 1024, "algorithm": "library"}
     one = Measurement("l", case, 2, "ranks", Interval(1.0, 1.0, 1.0, 24), [1.0], {}, True)
     unlike = Comparison("l", {**case, "algorithm": "library" + AGAIN}, case, 2, Interval(1.3, 1.2, 1.4, 24), "faster")

@@ -1,12 +1,12 @@
 """PyOMP's side of the table: a form for each clause, how its end is told, and, where it is set up, what becomes of some."""
 
 import ast
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from parlab import catalogue
 from parlab.openmp_like.clauses_table import CLAUSES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,12 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def lab() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("openmp_clauses_lab", ROOT / "labs" / "openmp_clauses.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return catalogue.script("openmp_clauses")
 
 
 def test_pyomp_has_a_form_for_each_clause() -> None:

@@ -1,17 +1,16 @@
 """The constructs of regions.py and regions.c: every delay is done as often as it should be, and a construct that fails is found."""
 
-import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from numba import njit, prange
 
+from parlab import catalogue
 from parlab.openmp_like import gcc
 from parlab.openmp_like.assembly import inner_loops
 from parlab.openmp_like.regions import CONSTRUCTS, REFERENCE, Counted, delay, in_c, reference, words
@@ -155,13 +154,7 @@ def test_the_constructs_hold_on_the_other_layers(layer: str) -> None:
 
 @pytest.fixture(scope="module")
 def lab() -> ModuleType:
-    path = Path(__file__).resolve().parents[1] / "labs" / "region_overhead.py"
-    spec = importlib.util.spec_from_file_location("region_overhead_lab", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return catalogue.script("region_overhead")
 
 
 def around(value: float) -> Interval:

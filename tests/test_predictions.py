@@ -1,10 +1,11 @@
 """Predictions are held against intervals: near enough, too far, or not to be told."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
 
-from parlab.predictions import best_along, how_near, over
+from parlab.predictions import best_along, how_best, how_near, over
 from parlab.records import Limit, Measurement
 from parlab.stats import Interval
 
@@ -77,3 +78,19 @@ def test_values_that_cannot_be_told_from_the_best_are_as_good() -> None:
     same = best_along([at(4, 2.0, 2.0, 0.2), at(8, 3.0, 3.0, 0.2)], "chunks")
     assert same is not None
     assert same.cost == Interval(1.0, 1.0, 1.0, 24)
+
+
+def test_the_best_values_of_several_curves_in_a_sentence() -> None:
+    near = [at(4, 3.0, 3.0), at(8, 2.0, 2.0), at(16, 2.5, 2.5)]
+    far = [replace(m, case={**m.case, "way": "v"}) for m in (at(4, 2.0, 3.0), at(32, 3.0, 2.0))]
+    words = "best numbers of chunks: w 8 (predicted 8)"
+    goals = "(goals: factor 2, 3 %)"
+    assert how_best(near, "chunks", "way", 2.0, 1.03) == (
+        f"{words}; following the prediction costs 0.0% at most {goals}",
+        True,
+    )
+    assert how_best([*near, *far], "chunks", "way", 2.0, 1.03) == (
+        f"{words}; v 4 (predicted 32); following the prediction costs 50.0% at most {goals}",
+        False,
+    )
+    assert how_best([at(1, 1.0, None)], "chunks", "way", 2.0, 1.03)[1] is None

@@ -1,14 +1,12 @@
 """The headline lab: what it concludes of made-up records, what it predicts without a GPU, and that it runs to its end on the stand-in."""
 
-import importlib.util
-from functools import cache
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from parlab import results
+from parlab import catalogue, results
 from parlab.catalogue import labs
 from parlab.cuda.plan import STAGES
 from parlab.cuda.profiles import H200
@@ -22,15 +20,8 @@ COPY = 2**28 / 55e9  # seconds of 256 MiB
 MODEL = of_profile(H200, 2**28, COPY)
 
 
-@cache
-def lab() -> Any:
-    path = Path(__file__).parents[1] / "labs" / "stream_overlap.py"
-    spec = importlib.util.spec_from_file_location("stream_overlap_lab", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LAB = "stream_overlap"
+lab = partial(catalogue.script, LAB)
 
 
 def took(
@@ -83,15 +74,6 @@ def records(off: float = 1.0, width: float = 0.002, link: float = 0.0055, naive:
     return found
 
 
-def said(kept: list[Record], tmp_path: Path) -> dict[str, bool | None]:
-    """What the lab concludes after the records went through their file; by the first words that tell which sentence it is."""
-    writer = results.Writer(tmp_path)
-    writer.begin({"machine": {}})
-    for record in kept:
-        writer.write(record)
-    return dict(lab().judge(results.read(tmp_path).of("stream_overlap")))
-
-
 def verdict(found: dict[str, bool | None], *words: str) -> bool | None:
     (holds,) = [holds for sentence, holds in found.items() if all(word in sentence for word in words)]
     return holds
@@ -112,22 +94,22 @@ GOALS = [
 ]
 
 
-def test_everything_holds_on_a_machine_as_the_model_says(tmp_path: Path) -> None:
-    found = said(records(), tmp_path)
+def test_everything_holds_on_a_machine_as_the_model_says(judged: Any) -> None:
+    found = dict(judged(records()))
     assert len(found) == len(GOALS)
     assert {words: verdict(found, *words) for words in GOALS} == dict.fromkeys(GOALS, True)
     best = next(sentence for sentence in found if "fastest of all ways" in sentence)
     assert best.startswith("staged is the fastest of all ways, 5.7 ms: 2.57")
 
 
-def test_what_misses_its_goal_is_said_to(tmp_path: Path) -> None:
-    found = said(records(off=1.2, link=0.0045, naive=0.03), tmp_path)
+def test_what_misses_its_goal_is_said_to(judged: Any) -> None:
+    found = dict(judged(records(off=1.2, link=0.0045, naive=0.03)))
     failed = {words: verdict(found, *words) for words in GOALS if verdict(found, *words) is not True}
     assert failed == dict.fromkeys((GOALS[0], GOALS[2], GOALS[4], GOALS[5]), False)
 
 
-def test_noise_that_hides_the_goals_is_said(tmp_path: Path) -> None:
-    found = said(records(width=0.3), tmp_path)
+def test_noise_that_hides_the_goals_is_said(judged: Any) -> None:
+    found = dict(judged(records(width=0.3)))
     hidden = GOALS[3:7]
     assert {words: verdict(found, *words) for words in hidden} == dict.fromkeys(hidden)
 

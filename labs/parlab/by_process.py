@@ -11,7 +11,7 @@ from parlab import witness
 from parlab.bench import RUNNING, Bench
 from parlab.catalogue import Lab, labs
 from parlab.crew import start_layer
-from parlab.errors import DONE, FAILED, BadRequest, ParlabError
+from parlab.errors import BAD_REQUEST, DONE, FAILED, BadRequest, ParlabError
 from parlab.machine import cores
 from parlab.options import BUDGETS, doubling
 
@@ -35,6 +35,8 @@ def run_process(
             main(bench)
     except ParlabError as error:
         words, status = witness.FOR_ALL + str(error), error.status
+    except MemoryError as error:
+        words, status = f"{witness.FOR_ALL}not enough memory: {error}", BAD_REQUEST
     except BaseException as error:
         words, status = witness.FOR_ALL + witness.last_words(error), FAILED
         if options.debug:

@@ -1,11 +1,13 @@
 """The labs there are, read from labs.toml, and whether each can run here."""
 
+import importlib.util
 import os
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from parlab.errors import BadRequest
@@ -79,6 +81,17 @@ def labs() -> dict[str, Lab]:
 def topics() -> dict[str, str]:
     """Return what each topic is about."""
     return dict(_catalogue()["topics"])
+
+
+@cache
+def script(lab: str) -> ModuleType:
+    """Return a lab's script as a module, for its words and its judge; nothing is measured."""
+    spec = importlib.util.spec_from_file_location(f"{lab}_lab", labs()[lab].script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def select(names: Sequence[str]) -> list[Lab]:

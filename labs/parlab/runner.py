@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
                 statuses.append(_run_lab(lab, commands[lab.id], options, writer))
             table.show_lab(lab, results.read(out))
             if missing[lab.id]:
-                table.show_recorded(lab)
+                table.show_recorded(lab, whole=bool({lab.id, lab.topic} & set(options.labs)))
     finally:
         header.end(writer)
         run_so_far = results.read(out)

@@ -1,7 +1,7 @@
 """The terminal: heading, progress, the tables of each lab, its conclusions. Everything shown is read from records."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -58,15 +58,21 @@ def show(run: Run) -> None:
             show_lab(labs()[name], run)
 
 
-def show_recorded(lab: Lab) -> None:
-    """Show what was recorded of a lab on a machine that has what is missing here, and say that it was not measured here."""
+def show_recorded(lab: Lab, whole: bool) -> None:
+    """Show what was recorded of a lab on a machine that has what is missing here, and say that it was not measured here.
+
+    whole: with its tables, else the conclusions alone.
+    """
     folder = RECORDED / lab.recorded
     if not lab.recorded or not folder.is_dir():
         return
     run = results.read(folder)
     told = f"recorded on {machine.one_line(run.header['machine'])}, not measured here"
     console.print(f"\n[bold yellow]{escape(told)}[/]  [dim]parlab report reference/{lab.recorded}[/]", soft_wrap=True)
-    show_lab(lab, run)
+    if whole:
+        show_lab(lab, run)
+    else:
+        _tell(r for r in run.of(lab.id) if isinstance(r, Conclusion))
 
 
 def show_lab(lab: Lab, run: Run) -> None:
@@ -75,6 +81,8 @@ def show_lab(lab: Lab, run: Run) -> None:
     console.print(f"\n[bold]{lab.question}[/]")
     for words in _proofs(records):
         console.print(f"  {words}", style="dim", markup=False)
+    if nothing_measured := not measured(records):
+        _tell(r for r in records if isinstance(r, Skip))  # what follows is not about this machine
     said, notes = verdicts(records), set()
     for group in groups(lab, records):
         table, below, note = SHAPES[group.shape](group, said)
@@ -86,9 +94,13 @@ def show_lab(lab: Lab, run: Run) -> None:
         console.print(table)
     for note in sorted(notes):
         console.print(f"  {note}", style="dim")
-    for r in dict.fromkeys(
-        r for r in records if isinstance(r, Skip | Fault | Conclusion)
-    ):  # two launches may skip the same
+    last = (Fault, Conclusion) if nothing_measured else (Skip, Fault, Conclusion)
+    _tell(r for r in records if isinstance(r, last))
+
+
+def _tell(found: Iterable[Record]) -> None:
+    """Say in a line each what was skipped, what failed and what was concluded; two launches may skip the same."""
+    for r in dict.fromkeys(found):
         if isinstance(r, Skip):
             console.print(f"  skipped: {r.skipped}", style="yellow", markup=False)
         elif isinstance(r, Fault):
