@@ -59,7 +59,7 @@ def _compiled(source: str, defines: Sequence[str]) -> Path:
     compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
     if compiler is None:
         raise RuntimeError("the stand-in for CuPy needs a C++ compiler (g++) for kernels in CUDA C++, and finds none")
-    command = [compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-w", *defines]
+    command = [compiler, "-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wl,-Bsymbolic", "-w", *defines]
     digest = hashlib.sha256("\n".join([*command, source]).encode()).hexdigest()[:32]
     folder = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "parlab-standin"
     made = folder / f"{digest}.so"
