@@ -109,7 +109,6 @@ class Gpus(Alone):
         self.settle(self.size)
 
 
-@cache
 def host_clock() -> Clock:
     """Return the clock of this process."""
     return Clock("host", _by_host, clock_step())
