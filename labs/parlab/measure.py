@@ -137,7 +137,6 @@ class Part:
         return seconds
 
 
-@cache
 def part_clock() -> Clock:
     """Return the clock of this process for runs that are a `Part`."""
     return Clock("host, of a part", lambda run, batch: sum(cast(Part, run)() for _ in range(batch)), clock_step())
