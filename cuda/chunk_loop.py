@@ -17,10 +17,10 @@ import cupy as cp
 import numpy as np
 
 from parlab.cuda.buffers import address
-from parlab.cuda.pipelines import Do, Problem, compute
+from parlab.cuda.pipelines import Problem, compute
 from parlab.cuda.plan import STAGES, parts
 from parlab.cuda.recorder import Recorder
-from parlab.cuda.streams import Run, fork, join, several
+from parlab.cuda.streams import Do, Run, fork, join, several
 from parlab.cuda.timeline import DEFAULT, Span, busy
 from parlab.cuda.transfers import by_engine
 

@@ -14,20 +14,8 @@ import numpy as np
 import psutil
 
 from parlab.cuda.buffers import WRITE_COMBINED, Host, pinned
-from parlab.cuda.streams import Run, main
-from parlab.cuda.transfers import (
-    By,
-    Issue,
-    Timer,
-    alone,
-    at_once,
-    beside,
-    by_engine,
-    by_kernel,
-    differs,
-    in_turn,
-    waited,
-)
+from parlab.cuda.streams import Do, Run, main
+from parlab.cuda.transfers import By, Timer, alone, at_once, beside, by_engine, by_kernel, differs, in_turn, waited
 
 CHANGED = 16384  # one in so many numbers is changed between rounds, for to change all takes longer than to copy them
 ON_HOST = 5  # arrays of Memory
@@ -38,7 +26,7 @@ MANY = 16  # copies within the GPU beside others: enough of them to be seen
 class Copy:
     """One copy. issue: issues it. wrong: says where `to` differs from what was to be copied. changing: some of that, to be changed."""
 
-    issue: Issue
+    issue: Do
     wrong: Callable[[], str | None]
     to: Any
     changing: Any

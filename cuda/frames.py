@@ -13,9 +13,9 @@ Its host waits before it uses a buffer again, since it may fill it; here the buf
 
 from collections.abc import Sequence
 
-from parlab.cuda.pipelines import Do, Problem
+from parlab.cuda.pipelines import Problem
 from parlab.cuda.plan import STAGES
-from parlab.cuda.streams import Run, captured, event, fork, join, main, several
+from parlab.cuda.streams import Do, Run, captured, event, fork, join, main, several
 
 FRAME = (16 << 20) // 4  # elements
 FRAMES, STREAMS, TURNS = 10, 4, 5

@@ -18,8 +18,8 @@ import numpy as np
 
 from parlab.cuda.buffers import copy_in, copy_out, pinned
 from parlab.cuda.heat import Slab, Steps, serial
-from parlab.cuda.peers import BOTH, Across, Do, event_on, stream_on
-from parlab.cuda.streams import Run, main
+from parlab.cuda.peers import BOTH, Across, event_on, stream_on
+from parlab.cuda.streams import Do, Run, main
 
 HIGHEST = -5  # priority
 

@@ -9,8 +9,8 @@ import cupy as cp
 import numpy as np
 
 from parlab.cuda.buffers import address
-from parlab.cuda.peers import Do, launched
-from parlab.cuda.streams import Run, main
+from parlab.cuda.peers import launched
+from parlab.cuda.streams import Do, Run, main
 
 A = 0.2  # mesh ratio, no unit, as in parlab.mpi.heat; heat.cu has the same
 BYTES_PER_POINT, FLOPS_PER_POINT = 16, 7  # least to be read and written; 4 additions, a subtraction, 2 multiplications

@@ -14,8 +14,8 @@ import numpy as np
 
 from parlab.cuda.buffers import Host, address, pinned
 from parlab.cuda.kernels import THREADS, kernel
-from parlab.cuda.streams import Run, captured, event, main
-from parlab.cuda.transfers import MOST_BLOCKS, WIDE, Issue, alone, at_once, by_engine, differs, in_turn, wide_blocks
+from parlab.cuda.streams import Do, Run, captured, event, main
+from parlab.cuda.transfers import MOST_BLOCKS, WIDE, alone, at_once, by_engine, differs, in_turn, wide_blocks
 
 APART = 256  # bytes: pieces begin at multiples of it, as those that cudaMalloc hands out do
 
@@ -60,12 +60,12 @@ def _slices(sizes: Sequence[int], unit: int, gap: int) -> list[slice]:
 
 
 def one_by_one(pieces: Pieces) -> Run:
-    """Issue a copy for each piece."""
+    """Do a copy for each piece."""
     return alone(in_turn(*_copies(pieces)))
 
 
 def over_streams(pieces: Pieces, streams: int) -> Run:
-    """Issue a copy for each piece, to several streams in turn."""
+    """Do a copy for each piece, to several streams in turn."""
     copies = _copies(pieces)
     return at_once(*(in_turn(*copies[i::streams]) for i in range(min(streams, len(copies)))))
 
@@ -137,11 +137,11 @@ def batched(pieces: Pieces) -> Run:
     return run
 
 
-def _copies(pieces: Pieces) -> list[Issue]:
+def _copies(pieces: Pieces) -> list[Do]:
     return [by_engine(place, piece) for place, piece in zip(pieces.places, pieces.sources, strict=True)]
 
 
-def _by_table(places: Sequence[Any], sources: Sequence[Any]) -> Issue:
+def _by_table(places: Sequence[Any], sources: Sequence[Any]) -> Do:
     """Return what launches one kernel that copies all sources to their places; a row of the grid does one."""
     rows = [(address(place), address(piece), piece.nbytes) for place, piece in zip(places, sources, strict=True)]
     table = cp.asarray(np.array(rows, np.uint64))

@@ -17,14 +17,12 @@ import numpy as np
 from parlab.cuda.buffers import address, copy_in, copy_out, pinned
 from parlab.cuda.kernels import THREADS, blocks, kernel
 from parlab.cuda.plan import parts
-from parlab.cuda.streams import Run, event, main
+from parlab.cuda.streams import Do, Run, event, main
 
 BOTH = (0, 1)  # the two GPUs; main() is a stream of the first
 SLOTS = 4  # chunks that are on the host at a time: two would do if handing over took no time
 POISON = 0x5A5A5A5A
 ALREADY, NOT_GIVEN = 704, 705  # CUDA runtime API: cudaErrorPeerAccessAlreadyEnabled, cudaErrorPeerAccessNotEnabled
-
-Do = Callable[[Any], None]  # issues one operation to a stream
 
 
 def reachable() -> bool:

@@ -15,10 +15,9 @@ import numpy as np
 from parlab.cuda.buffers import Host, address, pinned, seen_by_gpu
 from parlab.cuda.kernels import THREADS, blocks, kernel
 from parlab.cuda.plan import STAGES, Operation, Order, parts, plan
-from parlab.cuda.streams import Run, event, fork, join, main, several
+from parlab.cuda.streams import Do, Run, event, fork, join, main, several
 from parlab.cuda.transfers import by_engine
 
-Do = Callable[[Any], None]  # issues one operation to a stream
 Around = Callable[[Do, Operation], Do]  # puts something around it
 
 

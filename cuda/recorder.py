@@ -7,15 +7,12 @@
 The events cost a run about a microsecond an operation: it is not to be measured while it is recorded, nor captured into a graph.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import cupy as cp
 
-from parlab.cuda.streams import Run, main
+from parlab.cuda.streams import Do, Run, main
 from parlab.cuda.timeline import Span
-
-Do = Callable[[Any], None]  # issues one operation to a stream
 
 
 class Recorder:

@@ -11,6 +11,7 @@ from typing import Any
 import cupy as cp
 
 Run = Callable[[], None]
+Do = Callable[[Any], None]  # issues one operation to a stream
 
 
 @cache

@@ -17,10 +17,9 @@ import numpy as np
 from parlab.cuda.buffers import address
 from parlab.cuda.device import behind_gate
 from parlab.cuda.kernels import THREADS, kernel
-from parlab.cuda.streams import Run, event, fork, join, main, several
+from parlab.cuda.streams import Do, Run, event, fork, join, main, several
 
-Issue = Callable[[Any], None]  # issues something to a stream
-By = Callable[[Any, Any], Issue]  # by_engine or by_kernel
+By = Callable[[Any, Any], Do]  # by_engine or by_kernel
 Timer = Callable[[Callable[[], object], int], float]  # does a run so many times, returns the seconds of all of them
 
 WIDE = 16  # bytes that a thread moves at a time
@@ -28,7 +27,7 @@ MOST_SPARE = 32  # copies of which some must outlast those that are timed beside
 MOST_BLOCKS = 1024  # of a copying kernel: as many as a large GPU runs at a time; more would only queue
 
 
-def by_engine(to: Any, source: Any) -> Issue:
+def by_engine(to: Any, source: Any) -> Do:
     """Return what issues cudaMemcpyAsync of all of `source` to the beginning of `to`: arrays on the host or on the GPU."""
     kind = {
         (False, True): cp.cuda.runtime.memcpyHostToDevice,
@@ -43,7 +42,7 @@ def by_engine(to: Any, source: Any) -> Issue:
     return issue
 
 
-def by_kernel(to: Any, source: Any) -> Issue:
+def by_kernel(to: Any, source: Any) -> Do:
     """Return what launches a kernel that does the same; host memory must be pinned."""
     move, grid = kernel("copy_bytes", "copying.cu"), (wide_blocks(source.nbytes),)
     arguments = np.uint64(address(to)), np.uint64(address(source)), np.int64(source.nbytes)
@@ -59,7 +58,7 @@ def wide_blocks(nbytes: int) -> int:
     return max(1, min(MOST_BLOCKS, -(-nbytes // (WIDE * THREADS))))
 
 
-def in_turn(*issues: Issue) -> Issue:
+def in_turn(*issues: Do) -> Do:
     """Return what issues all of these to one stream."""
 
     def issue(stream: Any) -> None:
@@ -69,12 +68,12 @@ def in_turn(*issues: Issue) -> Issue:
     return issue
 
 
-def alone(issue: Issue) -> Run:
+def alone(issue: Do) -> Run:
     """Return the run that issues this to main()."""
     return lambda: issue(main())
 
 
-def at_once(*issues: Issue) -> Run:
+def at_once(*issues: Do) -> Run:
     """Return the run that issues each to a stream of its own: they begin together, and main() goes on when the last has ended."""
     lanes = several(len(issues))
 
@@ -97,7 +96,7 @@ def waited(run: Run) -> Run:
     return wait
 
 
-def beside(other: Issue) -> Timer:
+def beside(other: Do) -> Timer:
     """Return what times runs on main() beside which others began before and end after them.
 
     So does NVIDIA's nvbandwidth time copies in both directions. Raises RuntimeError where the others ended first.

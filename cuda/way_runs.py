@@ -10,10 +10,10 @@ from typing import Any
 
 from parlab.cuda import cupti_trace
 from parlab.cuda.pipeline_model import best_chunks
-from parlab.cuda.pipelines import Do, Problem, by_slices, chunked, writes_home
+from parlab.cuda.pipelines import Problem, by_slices, chunked, writes_home
 from parlab.cuda.plan import Operation, plan
 from parlab.cuda.recorder import Recorder
-from parlab.cuda.streams import Run, captured
+from parlab.cuda.streams import Do, Run, captured
 from parlab.cuda.timeline import Span
 from parlab.cuda.ways import BREADTH, CHUNKS, DEPTH, DEPTH_GRAPH, SLICED, STAGED, STAGED_GRAPH, Machine, Way, best
 
