@@ -1,5 +1,9 @@
-"""The marker `ranks(n)`: run a test under its own mpirun, bounded in time, and show the failing rank's traceback."""
+"""The markers `ranks(n)` and `workers(n)`: run a test by n processes, over MPI or torch.distributed, bounded in time.
 
+A failure shows the traceback of the rank that failed.
+"""
+
+import json
 import os
 import re
 import shutil
@@ -8,7 +12,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +108,37 @@ def judged(
     return conclusions
 
 
+class Nursery:
+    """A process that has imported what is slow to import, and forks the workers of one test after the other."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "nursery.py"), *QUIET]
+        env = {**os.environ, **launch.workers([]).env, CHILD: "1"}
+        self.child = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, n: int, test: str, limit: float, folder: Path, on_gpus: bool) -> process.Outcome:
+        """Have a test run by n workers; its outcome has the worst status, and what all of them printed."""
+        assert self.child.stdin
+        assert self.child.stdout
+        self.child.stdin.write(json.dumps([n, test, limit, str(folder), on_gpus]) + "\n")
+        self.child.stdin.flush()
+        statuses, timed_out = json.loads(self.child.stdout.readline())
+        output = "\n".join(path.read_text(errors="replace") for path in sorted(folder.glob("*.log")))
+        return process.Outcome(max(map(abs, statuses)), timed_out, output)
+
+
+@cache
+def nursery() -> Nursery:
+    """Return the one of this session; it ends with it, since its standard input is then closed."""
+    return Nursery()
+
+
+@pytest.fixture
+def team(pytestconfig: pytest.Config) -> Any:
+    """Return the workers of a test that is marked workers(n), as parlab.workers.Workers; None where they are yet to be forked."""
+    return getattr(pytestconfig, "team", None)
+
+
 @contextmanager
 def several(threads: int) -> Iterator[None]:
     """Use so many threads; each test that asks sets the session's number anew."""
@@ -117,14 +154,19 @@ def several(threads: int) -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Replace the call of a marked test by an mpirun of that very test."""
-    marker = pyfuncitem.get_closest_marker("ranks")
+    marker = pyfuncitem.get_closest_marker("ranks") or pyfuncitem.get_closest_marker("workers")
     if marker is None or CHILD in os.environ:
         return None
     n, limit = marker.args[0], marker.kwargs.get("timeout", 60)
-    command = launch.ranks(n, ["-m", "pytest", *QUIET, pyfuncitem.nodeid])
-    command.env[CHILD] = "1"
     with tempfile.TemporaryDirectory() as folder:
-        ended = process.run(command, limit=limit, log=Path(folder) / "ranks.log")
+        if marker.name == "ranks":
+            command = launch.ranks(n, ["-m", "pytest", *QUIET, pyfuncitem.nodeid])
+            command.env[CHILD] = "1"
+            ended = process.run(command, limit=limit, log=Path(folder) / "ranks.log")
+        else:
+            pytest.importorskip("torch")
+            on_gpus = pyfuncitem.get_closest_marker("gpu") is not None
+            ended = nursery().run(n, pyfuncitem.nodeid, limit, Path(folder), on_gpus)
     if ended.timed_out:
         pytest.fail(f"{n} ranks gave no answer in {limit} s (a deadlock?)\n{ended.output}", pytrace=False)
     passed, skipped = (ended.output.count(f"1 {word}") for word in ("passed", "skipped"))

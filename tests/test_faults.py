@@ -53,6 +53,7 @@ if __name__ == "__main__":
 TOML = """
 [topics]
 mpi = "x"
+ddp = "a topic without a lab"
 [[lab]]
 id = "faulty"
 topic = "mpi"
@@ -273,6 +274,7 @@ def test_a_full_disk_ends_the_run_with_one_line_and_keeps_the_records(tmp_path: 
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.usefixtures("faulty")
 def test_a_topic_without_labs_says_so_and_does_not_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
 
 import numpy as np
 
-from parlab import records, results, units
+from parlab import records, results, units, witness
 from parlab.errors import CheckFailed
 from parlab.gauge import waiting_gauge
 from parlab.measure import Alone, Array, Clock, Team, Trials, interleave
@@ -26,10 +26,12 @@ from parlab.stats import Interval, paired_ratio, verdict
 
 if TYPE_CHECKING:
     from mpi4py import MPI
+    from torch import Tensor
 
     from parlab.crew import Crew
     from parlab.gpus import Device
     from parlab.measure import Gpus
+    from parlab.workers import Workers
 
 RUNNING = "PARLAB_RUN"  # set by `parlab run` for the processes it starts: the folder of the run they add to
 MORE = "PARLAB_MORE"  # set where another launch of the same lab follows, which will draw the conclusions
@@ -55,8 +57,8 @@ class Case:
 
     run: Callable[[], object]
     check: Callable[[], str | None] | None = None
-    poison: Sequence[Array] = ()
-    inputs: Sequence[Array] = ()
+    poison: "Sequence[Array | Tensor]" = ()
+    inputs: "Sequence[Array | Tensor]" = ()
     units: int = 1
     work: Mapping[str, float] = field(default_factory=dict)
     share: float | None = None
@@ -73,7 +75,7 @@ class Bench:
     def __init__(
         self,
         lab: str,
-        world: "MPI.Intracomm | None",
+        world: "MPI.Intracomm | Workers | None",
         cores: int,
         workers: list[int],
         budget: Budget,
@@ -84,7 +86,9 @@ class Bench:
         self.seed, self.out = seed, out
         self.first = world is None or world.rank == 0
         self.writer = results.Writer(out)
-        self.kind = "threads" if world is None else "ranks"  # what the workers are; by_process says where they are GPUs
+        self.kind = (
+            "threads" if world is None else "ranks"
+        )  # what the workers are; by_process and by_worker know better
         self.layer = ""  # Numba's threading layer, where the workers are threads
         self.start = time.perf_counter()
         self._skipped: set[str] = set()
@@ -93,8 +97,15 @@ class Bench:
         """Yield the communicators of the scaling curve (or of the given sizes) that this rank belongs to."""
         from parlab.ranks import curve
 
-        assert self.world is not None
-        return curve(self.world, [p for p in sizes or self.workers if p <= self.world.size])
+        world = cast("MPI.Intracomm", self.world)
+        return curve(world, [p for p in sizes or self.workers if p <= world.size])
+
+    def groups(self, *sizes: int) -> "Iterator[Workers]":
+        """Yield the groups of processes of the scaling curve (or of the given sizes) that this worker belongs to."""
+        from parlab.workers import curve
+
+        world = cast("Workers", self.world)
+        return curve(world, [p for p in sizes or self.workers if p <= world.size])
 
     def threads(self, crew: "Crew | None" = None, *sizes: int) -> Iterator[Alone]:
         """Yield teams of threads of this process, of the numbers asked for (or those of them that `sizes` names).
@@ -130,7 +141,7 @@ class Bench:
 
     def contrast(
         self,
-        team: "MPI.Intracomm | Alone",
+        team: "MPI.Intracomm | Workers | Alone",
         common: records.Case,
         axis: str,
         cases: Mapping[Any, Case],
@@ -148,6 +159,8 @@ class Bench:
         budget. Returns the trials, the same on all ranks.
         Raises CheckFailed on all ranks when any rank saw a wrong result.
         """
+        told = ", ".join(f"{key} {value}" for key, value in common.items())
+        witness.reached(told or axis)
         members, workers = self._members(team), team.size
         pinned = isinstance(team, Alone) and team.pinned
         listed: dict[Any, Case] = dict(cases)
@@ -155,6 +168,7 @@ class Bench:
             listed[against + AGAIN] = cases[against]
         if floor:
             listed[floor[0]] = floor[1]
+        usual: Clock | None = getattr(team, "clock", None)  # of processes with GPUs
         inputs = list({id(x): x for case in cases.values() for x in case.inputs}.values())
         self._verify(cases, members)
         trials = interleave(
@@ -164,10 +178,10 @@ class Bench:
             # The order of the cases must be the same on all workers, and a rank may have sat out earlier contrasts.
             seed=crc32(f"{self.seed} {workers} {common}".encode()),
             refresh=lambda: _change(inputs),
-            gate=workers <= self.cores
-            and (self.kind != "threads" or pinned),  # who is not pinned may be moved by its own
+            # Who is not pinned may be moved by its own; processes have threads of gloo or NCCL beside the one that computes.
+            gate=workers <= self.cores and self.kind != "processes" and (self.kind != "threads" or pinned),
             busy={name: case.busy for name, case in listed.items()},
-            clocks={name: case.clock for name, case in listed.items() if case.clock},
+            clocks={name: clock for name, case in listed.items() if (clock := case.clock or usual)},
             gauge=waiting_gauge() if pinned else None,
             polite=int(self.layer == POLITE),
         )
@@ -181,7 +195,6 @@ class Bench:
                 if against and name != against and not (floor and name == floor[0]):
                     ratio = paired_ratio(*(trials[n].samples / listed[n].units for n in (against, name)))
                     self._compared(labels[name], labels[against], workers, ratio)
-            told = ", ".join(f"{key} {value}" for key, value in common.items())
             seconds_so_far = f"{time.perf_counter() - self.start:5.1f} s"
             print(f"  {seconds_so_far}  {units.count(workers, self.kind)}  {told}", file=sys.stderr, flush=True)
         members.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
@@ -199,6 +212,21 @@ class Bench:
         listed = [(name, [(float(begin), float(end), label) for begin, end, label in spans]) for name, spans in lanes]
         self.writer.write(records.Lanes(self.lab, case, team.size, listed))
 
+    def curve(
+        self,
+        title: str,
+        x_name: str,
+        y_name: str,
+        lines: Mapping[str, Iterable[Sequence[float]]],
+        *,
+        logx: bool = False,
+        logy: bool = False,
+    ) -> None:
+        """Record a picture of findings along a number: for each line its points (x, y, low, high), or (x, y) where a model says so."""
+        if self.first:
+            listed = {name: [tuple(map(float, point)) for point in points] for name, points in lines.items()}
+            self.writer.write(records.Curve(self.lab, title, x_name, y_name, listed, logx, logy))
+
     def skip(self, reason: str) -> None:
         """Record that a part of the lab cannot run here; the same reason once."""
         if self.first and reason not in self._skipped:
@@ -211,9 +239,9 @@ class Bench:
             for sentence, holds in judge(results.read(self.out).of(self.lab)):
                 self.writer.write(records.Conclusion(self.lab, sentence, holds))
 
-    def _members(self, team: "MPI.Intracomm | Alone") -> Team:
-        if isinstance(team, Alone):
-            return team
+    def _members(self, team: "MPI.Intracomm | Workers | Alone") -> Team:
+        if hasattr(team, "slowest"):
+            return cast(Team, team)
         from parlab.ranks import Ranks
 
         return Ranks(team)
@@ -221,7 +249,7 @@ class Bench:
     def _verify(self, cases: Mapping[Any, Case], team: Team) -> None:
         for name, case in cases.items():
             for array in case.poison:
-                array.fill(np.nan if array.dtype.kind in "fc" else POISON)
+                _poison(array)
             team.barrier()  # nobody may write into an array before its owner has poisoned it
             case.run()
             if wrong := team.words(case.check() if case.check else None):
@@ -239,7 +267,7 @@ class Bench:
         }
         how |= {"layer": self.layer} if self.layer else {}
         how |= {"clock": case.clock.name} if case.clock else {}
-        if self.kind == "ranks":
+        if self.world is not None:
             how |= {"across": "slowest", "sync": "barrier" if workers > 1 else "none"}
         self.writer.write(
             records.Measurement(
@@ -262,7 +290,17 @@ class Bench:
         self.writer.write(records.Comparison(self.lab, label, other, workers, ratio, verdict(ratio)))
 
 
-def _change(arrays: Iterable[Array]) -> None:
+def _poison(array: Any) -> None:
+    if hasattr(array, "fill_"):  # a tensor of torch; numpy and CuPy agree
+        array.fill_(np.nan if array.is_floating_point() else POISON)
+    else:
+        array.fill(np.nan if array.dtype.kind in "fc" else POISON)
+
+
+def _change(arrays: Iterable[Any]) -> None:
     """Give the next round other inputs of the same size: a run that repeated an old answer would fail the last check."""
     for array in arrays:
-        np.negative(array, out=array)
+        if hasattr(array, "neg_"):
+            array.neg_()
+        else:
+            np.negative(array, out=array)

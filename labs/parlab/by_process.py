@@ -1,4 +1,7 @@
-"""What the process of a launch does around a lab's `main`, where the workers are threads or GPUs: say why it failed, leave in order."""
+"""What the process of a launch does around a lab's `main`: say why it failed, leave in order.
+
+Its workers are its threads, GPUs, or processes that it starts by torchrun.
+"""
 
 import argparse
 import os
@@ -25,7 +28,10 @@ def run_process(
     words, status = witness.DONE, DONE
     try:
         witness.testify(out, 0)
-        if labs()[name].gpus:
+        if "torchrun" in labs()[name].needs:
+            bench.kind = "processes"
+            main(bench)
+        elif labs()[name].gpus:
             bench.kind = "GPUs"
             if not labs()[name].missing():
                 main(bench)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mpi4py import MPI
 
-from parlab import results, witness
+from parlab import by_hand, witness
 from parlab.bench import RUNNING, Bench
 from parlab.catalogue import labs
 from parlab.errors import BAD_REQUEST, DONE, BadRequest, CheckFailed, ParlabError
@@ -40,8 +40,8 @@ def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespa
         else:
             _begin(bench, options)
         main(bench)
-        if not launched:
-            _end(bench)
+        if not launched and bench.first:
+            by_hand.end(bench)
         sleep_until_all(world)
     except (BadRequest, CheckFailed) as error:  # raised on all ranks alike: they leave together, and rank 0 speaks
         if world.rank == 0:
@@ -62,33 +62,12 @@ def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespa
 
 
 def _begin(bench: Bench, options: argparse.Namespace) -> None:
-    """Started by hand: rank 0 writes the header of a run of its own while the others sleep. Raises BadRequest on all ranks."""
-    from parlab.header import begin
-
-    assert bench.world is not None
-    world, refused = bench.world, None
-    if world.rank == 0:
-        try:
-            if (most := max(bench.workers, default=2)) > world.size:
-                raise BadRequest(f"{bench.lab} on {most} workers needs mpirun -n {most}, this is -n {world.size}")
-            begin(bench.writer, options, {"mpi": library()})
-        except BadRequest as error:
-            refused = str(error)
+    """Started by hand: rank 0 begins a run of its own while the others sleep. Raises BadRequest on all ranks."""
+    world = MPI.COMM_WORLD
+    refused = by_hand.begin(bench, world.size, options, {"mpi": library()}, "mpirun -n") if bench.first else None
     sleep_until_all(world)
     if refused := world.bcast(refused):
         raise BadRequest(refused)
-
-
-def _end(bench: Bench) -> None:
-    """Started by hand: rank 0 closes the run and shows it while the others sleep."""
-    if bench.first:
-        from parlab import header, table
-
-        header.end(bench.writer)
-        run = results.read(bench.out)
-        table.heading(run.header)
-        table.show_lab(labs()[bench.lab], run)
-        table.ending(run, bench.writer.path)
 
 
 def _mixed(world: MPI.Intracomm) -> str | None:

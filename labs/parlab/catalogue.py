@@ -34,6 +34,7 @@ class Lab:
     layers: bool = False
     gpus: int = 0
     recorded: str = ""
+    on_gpus: bool = False
 
     @property
     def script(self) -> Path:
@@ -54,6 +55,8 @@ class Lab:
                 find_mpi()
             except BadRequest as error:
                 return str(error)
+        if "processes" in self.needs and importlib.util.find_spec("torch") is None:
+            return "PyTorch is not installed: pip install -e '.[ddp]'"
         if self.gpus:
             from parlab.gpus import missing
 

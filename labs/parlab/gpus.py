@@ -56,6 +56,11 @@ def missing(count: int) -> str | None:
     return f"{count} CUDA devices needed, {here} here" if here < count else None
 
 
+def count() -> int:
+    """Return how many GPUs the driver has for us."""
+    return 0 if driver_missing() else _devices()
+
+
 @cache
 def _driver() -> ctypes.CDLL | None:
     for name in ("libcuda.so.1", "nvcuda.dll"):

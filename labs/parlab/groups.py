@@ -58,11 +58,16 @@ class Group:
 
 def groups(lab: Lab, records: list[Record]) -> list[Group]:
     """Put the measurements of a lab into groups, in the order in which they were made; proofs and controls are left out."""
+    shown = [
+        m
+        for m in records
+        if isinstance(m, Measurement) and PROOF not in m.case and not str(m.case[lab.columns]).endswith(AGAIN)
+    ]
+    several = len({m.kind for m in shown}) > 1
     found: dict[str, list[Measurement]] = defaultdict(list)
-    for m in records:
-        if isinstance(m, Measurement) and PROOF not in m.case and not str(m.case[lab.columns]).endswith(AGAIN):
-            told = (f"{key} {value}" for key, value in m.case.items() if key not in (lab.columns, *lab.along))
-            found[", ".join(told)].append(m)
+    for m in shown:
+        told = [f"{key} {value}" for key, value in m.case.items() if key not in (lab.columns, *lab.along)]
+        found[", ".join([*([f"on {m.kind}"] if several else []), *told])].append(m)
     return [_group(lab, title, measured) for title, measured in found.items()]
 
 

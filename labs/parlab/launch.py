@@ -146,6 +146,11 @@ def process(program: Sequence[str]) -> Command:
     return Command([sys.executable, *program], {"CUDA_DEVICE_MAX_CONNECTIONS": "32", "CUDA_MODULE_LOADING": "EAGER"})
 
 
+def workers(program: Sequence[str]) -> Command:
+    """Start the process of a Python program that forks workers, or starts them by torchrun: one core for each."""
+    return Command([sys.executable, *program], {"OMP_NUM_THREADS": "1"})
+
+
 def _compiled() -> Path | None:
     """Return the folder for compiled kernels, one for each state of their sources: Numba does not see a change in another file."""
     sources = sorted((Path(__file__).resolve().parents[2] / "openmp_like").glob("*.py"))

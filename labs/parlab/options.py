@@ -40,13 +40,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=workers,
         metavar="1,2,4",
-        help="numbers of ranks or threads to measure (default: 1, 2, 4 ... all cores)",
+        help="numbers of ranks, threads or processes to measure (default: 1, 2, 4 ... all cores)",
     )
     parser.add_argument(
         "--budget",
         choices=list(BUDGETS),
         default="quick",
         help="smoke: does it work; quick: 20 s a lab; full: every size, tight intervals",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "gpu"],
+        help="where labs of processes keep their tensors (default: both, one after the other; by hand the GPUs, where enough)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the records (default: results/TIME)")
     parser.add_argument(

@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from parlab import units
 from parlab.groups import Group
-from parlab.records import Lanes, Measurement
+from parlab.records import Curve, Lanes, Measurement
 from parlab.scaling import law
 from parlab.stats import Interval
 
@@ -23,6 +23,7 @@ FEW_DECADES, FEWER_DECADES = (
 MOST_CURVES = 12  # more cannot be told apart: they become bars, for the largest team
 LABEL_POINTS = 170  # points of height for the labels of all rows together
 NARROW = 1024  # a sweep from 0 up to this is drawn on a linear axis, so that the 0 has a place
+MOST_POINTS = 20  # of a line of findings that are drawn one by one
 CHARACTER = 0.009  # share of a timeline's width that a character takes
 
 
@@ -160,6 +161,31 @@ def timeline(axes: Any, kept: Lanes, right: float) -> None:
     _seconds_axis(axes.xaxis)
     axes.set_xlabel("time")
     axes.set_title(kept.title, fontsize=9)
+
+
+def curve(axes: Any, kept: Curve) -> None:
+    """Findings along a number: points with intervals, where there are many a line in a band; dashed: what a model says."""
+    for i, (name, points) in enumerate(kept.lines.items()):
+        x, y, *limits = np.array(sorted(points)).T
+        if not limits:
+            axes.plot(x, y, "--", color="#333333", linewidth=1, label=name)
+        elif len(points) > MOST_POINTS:
+            axes.plot(x, y, color=_colour(i), linewidth=1, label=name)
+            axes.fill_between(x, *limits, color=_colour(i), alpha=0.2, linewidth=0)
+        else:
+            values = [Interval(middle, low, high, 0) for middle, low, high in zip(y, *limits, strict=True)]
+            _errorbar(axes, x, values, name, i, "-")
+    axes.set_xlabel(kept.x)
+    axes.set_ylabel(kept.y)
+    if kept.logx:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    if kept.logy:
+        axes.set_yscale("log")
+        found = [point[1] for points in kept.lines.values() for point in points]
+        _log_ticks(axes.yaxis, max(found) / min(found), FEW_DECADES)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _finish(axes, kept.title)
 
 
 def _names(group: Group, measured: list[Measurement]) -> list[str]:

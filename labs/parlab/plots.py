@@ -1,4 +1,4 @@
-"""The pictures of a lab, drawn from records: one of its groups, a panel each, and one of its timelines, where it kept any.
+"""The pictures of a lab, drawn from records: one of its groups, a panel each, one of its curves and one of its timelines, where it kept any.
 
 Timelines are written as a trace, too: a picture cannot be zoomed.
 """
@@ -17,8 +17,8 @@ from parlab import machine, trace
 from parlab.catalogue import Lab, labs
 from parlab.errors import ParlabError
 from parlab.groups import Group, groups
-from parlab.panels import DECADES, bars, scaling, sweep, timeline
-from parlab.records import Lanes, Run
+from parlab.panels import DECADES, bars, curve, scaling, sweep, timeline
+from parlab.records import Curve, Lanes, Run
 
 WIDTH, HEIGHT = 5.6, 4.2  # inches of a panel
 LEAST_WIDTH = 8.2  # inches, for the question and the machine to fit in one line
@@ -43,12 +43,17 @@ def draw_all(run: Run, folder: Path) -> list[Path]:
 
 
 def draw(lab: Lab, run: Run, folder: Path) -> list[Path]:
-    """Write folder/LAB.svg, folder/LAB-timeline.svg and folder/LAB-trace.json, each where there is something to show.
+    """Write folder/LAB.svg, LAB-curves.svg, LAB-timeline.svg and LAB-trace.json there, each where there is something to show.
 
     Raises ParlabError when a file cannot be written.
     """
     kept = [r for r in run.of(lab.id) if isinstance(r, Lanes)]
-    pictures = {f"{lab.id}.svg": _panels(groups(lab, run.of(lab.id))), f"{lab.id}-timeline.svg": _timelines(kept)}
+    found = [r for r in run.of(lab.id) if isinstance(r, Curve)]
+    pictures = {
+        f"{lab.id}.svg": _panels(groups(lab, run.of(lab.id))),
+        f"{lab.id}-curves.svg": [partial(curve, kept=one) for one in found[:MOST_PANELS]],
+        f"{lab.id}-timeline.svg": _timelines(kept),
+    }
     files = [_save(lab, run, panels, folder / name) for name, panels in pictures.items() if panels]
     return [*files, trace.write(kept, folder / f"{lab.id}-trace.json")] if kept else files
 

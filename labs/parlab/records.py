@@ -91,6 +91,22 @@ class Lanes:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Findings along a number, for a picture: by the name of each line its points (x, y, low, high), or (x, y) where a model says so.
+
+    x, y: what the axes show, with the unit; logx, logy: whether they are logarithmic.
+    """
+
+    lab: str
+    title: str
+    x: str
+    y: str
+    lines: dict[str, list[tuple[float, ...]]]
+    logx: bool
+    logy: bool
+
+
+@dataclass(frozen=True)
 class Skip:
     """A lab, or a part of it, that cannot run here, and why."""
 
@@ -113,7 +129,7 @@ class Noise:
     noise_after: dict[str, float]
 
 
-Record = Measurement | Comparison | Conclusion | Row | Lanes | Skip | Fault | Noise
+Record = Measurement | Comparison | Conclusion | Row | Lanes | Curve | Skip | Fault | Noise
 
 
 @dataclass(frozen=True)

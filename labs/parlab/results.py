@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parlab.errors import BadRequest, ParlabError
-from parlab.records import Comparison, Conclusion, Fault, Lanes, Limit, Measurement, Noise, Record, Row, Run, Skip
+from parlab.records import Comparison, Conclusion, Curve, Fault, Lanes, Limit, Measurement, Noise, Record, Row, Run, Skip
 from parlab.stats import Interval
 
 VERSION = 1
@@ -96,6 +96,7 @@ KINDS: dict[str, type[Record]] = {  # by the one field that no other kind has
     "sentence": Conclusion,
     "row": Row,
     "lanes": Lanes,
+    "lines": Curve,
     "skipped": Skip,
     "fault": Fault,
     "noise_after": Noise,
@@ -108,6 +109,8 @@ def _record(fields: dict[str, Any]) -> Record:
         fields["lanes"] = [
             (name, [(begin, end, label) for begin, end, label in spans]) for name, spans in fields["lanes"]
         ]
+    if kind is Curve:
+        fields["lines"] = {name: [tuple(point) for point in points] for name, points in fields["lines"].items()}
     for name in ("seconds", "ratio"):
         if name in fields:
             fields[name] = _interval(**fields[name])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from parlab import header, launch, process, results, table, witness
+from parlab import gpus, header, launch, process, results, table, witness
 from parlab.bench import MORE, RUNNING
 from parlab.catalogue import Lab, select
 from parlab.errors import BAD_REQUEST, DONE, FAILED, TIMED_OUT, BadRequest
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
                     writer.write(Skip(lab.id, f"{beyond} threads: this process may use {cores()} cores"))
                 statuses.append(_run_lab(lab, commands[lab.id], options, writer))
             table.show_lab(lab, results.read(out))
-            if missing[lab.id]:
+            if missing[lab.id] or (lab.on_gpus and not gpus.count()):
                 table.show_recorded(lab, whole=bool({lab.id, lab.topic} & set(options.labs)))
     finally:
         header.end(writer)
@@ -71,6 +71,10 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
     wanted = _wanted(lab, options)
     if lab.gpus:
         return [_of_run(launch.process(_program(lab, options, wanted)), out, False)]
+    if "processes" in lab.needs:
+        return list(_trained(lab, options, out, wanted))
+    if "torchrun" in lab.needs:
+        return [_of_run(launch.workers(_program(lab, options, wanted)), out, False)]
     if "ranks" not in lab.needs:
         return list(_processes(lab, options, out, wanted))
     here = options.hosts is None and "SLURM_JOB_ID" not in os.environ
@@ -82,7 +86,7 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
 def _wanted(lab: Lab, options: argparse.Namespace) -> list[int]:
     if lab.gpus:
         return lab.workers
-    if "ranks" in lab.needs:
+    if not {"ranks", "processes", "torchrun"}.isdisjoint(lab.needs):
         return lab.wanted(options.workers or doubling(max(4, cores())))
     return [p for p in lab.wanted(options.workers or doubling(cores())) if p <= cores()]
 
@@ -118,6 +122,19 @@ def _processes(lab: Lab, options: argparse.Namespace, out: Path, wanted: list[in
     layers = LAYERS if lab.layers and asked is None else (asked,)
     for layer in layers:
         yield _of_run(threads(wanted[-1], _program(lab, options, wanted), layer=layer), out, layer != layers[-1])
+
+
+def _trained(lab: Lab, options: argparse.Namespace, out: Path, wanted: list[int]) -> Iterator[Command]:
+    """Build the launches of a lab of processes: one with tensors in main memory, one with a GPU for each worker."""
+    here = gpus.count() if lab.on_gpus else 0
+    fitting = [p for p in lab.wanted(options.workers or doubling(here)) if 0 < p <= here]
+    parts = [("cpu", wanted), ("gpu", fitting)]
+    parts = [(device, counts) for device, counts in parts if counts and options.device in (None, device)]
+    if not parts:
+        raise BadRequest(f"{lab.id}: no GPUs that it could use: leave out --device gpu")
+    for i, (device, counts) in enumerate(parts):
+        program = [*_program(lab, options, counts), "--device", device]
+        yield _of_run(launch.workers(program), out, i + 1 < len(parts))
 
 
 def _program(lab: Lab, options: argparse.Namespace, workers: list[int]) -> list[str]:

@@ -1,6 +1,7 @@
 """How a lab script starts: `lab(id, main)` is its last line.
 
-Under mpirun it is one of the ranks, in a launch of `parlab run` one of its processes; typed by hand it asks `parlab run` to launch it.
+Under mpirun it is one of the ranks, under torchrun one of the workers, in a launch of `parlab run` its process; typed by hand it asks
+`parlab run` to launch it.
 """
 
 import os
@@ -12,6 +13,7 @@ from parlab.errors import BAD_REQUEST
 from parlab.options import Parser, add_run_options
 
 UNDER_MPI = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK")  # one of them is set by every mpirun and srun
+UNDER_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR")  # it sets all of them
 
 
 def lab(name: str, main: Callable[[Bench], None], predict: Callable[[Bench], None] | None = None) -> None:
@@ -33,6 +35,13 @@ def lab(name: str, main: Callable[[Bench], None], predict: Callable[[Bench], Non
         from parlab.by_rank import run_rank
 
         sys.exit(run_rank(name, main, options))
+    by_torchrun = all(variable in os.environ for variable in UNDER_TORCHRUN)
+    if name in labs() and "processes" in labs()[name].needs and (by_torchrun or RUNNING in os.environ):
+        from parlab.by_worker import fork_workers, run_worker
+
+        if by_torchrun:
+            run_worker(name, main, options, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        sys.exit(fork_workers(name, main, options))
     if not by_ranks and RUNNING in os.environ:
         from parlab.by_process import run_process
 

@@ -45,7 +45,7 @@ def progress(name: str, command: Command, log: Path) -> Iterator[Callable[[], No
             with contextlib.suppress(OSError):
                 lines = log.read_bytes()[-300:].decode(errors="replace").splitlines()
                 if lines:
-                    status.update(lines[-1].strip())
+                    status.update(escape(lines[-1].strip()))
 
         yield watch
 

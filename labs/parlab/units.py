@@ -13,7 +13,8 @@ def seconds(value: float) -> str:
 
 def count(number: int, what: str) -> str:
     """Write how many there are of something; `what` is its plural."""
-    return f"{number} {what.removesuffix('s') if number == 1 else what}"
+    one = "process" if what == "processes" else what.removesuffix("s")
+    return f"{number} {one if number == 1 else what}"
 
 
 def interval(value: Interval) -> str:

@@ -16,7 +16,9 @@ from pathlib import Path
 FOLDER = "ranks"
 DONE = "done"
 FOR_ALL = "all ranks: "
+LEFT_ALONE = "left alone: "  # before the words of one whose peer was gone: that one is to blame
 ASK = signal.SIGUSR1
+_POINT: list[str] = []
 
 
 def testify(directory: Path, rank: int) -> None:
@@ -39,15 +41,24 @@ def say(directory: Path, rank: int, words: str) -> None:
         file.write(words + "\n")
 
 
+def reached(point: str) -> None:
+    """Note how far this rank has come, for its last words."""
+    _POINT[:] = [point]
+
+
 def last_words(error: BaseException) -> str:
     """Describe an exception in one line: what it is and where in the program it was raised."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if "parlab" not in Path(f.filename).parts[-2:-1]
-    ] or traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    told = str(error).splitlines()
     if isinstance(error, SystemExit):
-        return f"left by sys.exit({error.code!r}) while the others still worked{where}"
-    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+        return f"left by sys.exit({error.code!r}) while the others still worked ({where(error)})"
+    return f"{type(error).__name__}: {told[0] if told else ''} ({where(error)})"
+
+
+def where(error: BaseException) -> str:
+    """Say where in the program an exception was raised, and what point the program had reached."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if "/site-packages/" not in f.filename and Path(f.filename).parent.name != "parlab"]
+    return ", ".join([*(f"{Path(f.filename).name}:{f.lineno}" for f in (ours or list(frames))[-1:]), *_POINT])
 
 
 def ask(directory: Path) -> None:
@@ -93,6 +104,8 @@ def read(directory: Path) -> Testimony:
         trace = path.with_suffix(".trace").read_text() if path.with_suffix(".trace").exists() else ""
         if DONE in words:
             finished.append(rank)
+        elif words and words[-1].startswith(LEFT_ALONE):
+            stood[rank] = words[-1].removeprefix(LEFT_ALONE)
         elif words:
             raised[rank] = words[-1]
         elif "Fatal Python error" in trace:
