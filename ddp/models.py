@@ -72,8 +72,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, length, width) to the same."""
-        batch, length, _ = x.shape
-        query, key, value = self.qkv(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        fused = self.qkv(x)
+        batch, length, _ = fused.shape
+        query, key, value = fused.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         done: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, -1))
         return done
@@ -137,7 +138,7 @@ class Chain(nn.Module):
 
 def gpt(shape: Shape, seed: int = 0) -> Chain:
     """Return a GPT: embedding, blocks, head. The same seed gives the same weights, on every worker."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blocks = [Block(shape.width, shape.heads) for _ in range(shape.depth)]
         embedding, head = Embedding(shape), Head(shape.width, shape.vocabulary)
@@ -157,7 +158,7 @@ def gpt(shape: Shape, seed: int = 0) -> Chain:
 
 def mlp(inputs: int = 64, width: int = 256, depth: int = 4, classes: int = 10, seed: int = 0) -> Chain:
     """Return an MLP with `depth` hidden layers. The same seed gives the same weights, on every worker."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hidden = [Layer(inputs if i == 0 else width, width) for i in range(depth)]
         return Chain(*hidden, Head(width, classes))

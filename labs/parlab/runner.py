@@ -72,7 +72,7 @@ def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
     if lab.gpus:
         return [_of_run(launch.process(_program(lab, options, wanted)), out, False)]
     if "processes" in lab.needs:
-        return list(_trained(lab, options, out, wanted))
+        return list(_trained(lab, options, out))
     if "torchrun" in lab.needs:
         return [_of_run(launch.workers(_program(lab, options, wanted)), out, False)]
     if "ranks" not in lab.needs:
@@ -103,11 +103,14 @@ def _unsuited(lab: Lab, options: argparse.Namespace) -> str | None:
         raise BadRequest(
             f"{lab.id}: {beyond} threads asked, but this process may use {cores()} cores: ask for --workers {fitting}"
         )
-    if _wanted(lab, options):
+    if "processes" in lab.needs and not _on_device(lab, options):
+        reason = f"asked for on GPUs: {gpus.count()} are here" if lab.on_gpus else "it has no use for a GPU"
+    elif _wanted(lab, options):
         return None
-    reason = f"it runs on {' or '.join(map(str, lab.workers))} workers, not on {', '.join(map(str, options.workers))}"
+    else:
+        reason = f"it runs on {' or '.join(map(str, lab.workers))} workers, not on {', '.join(map(str, options.workers))}"
     if lab.id in options.labs:
-        raise BadRequest(f"{lab.id}: {reason}: name them in --workers, or leave it out")
+        raise BadRequest(f"{lab.id}: {reason}: leave out --workers and --device, or name others")
     return reason
 
 
@@ -124,14 +127,17 @@ def _processes(lab: Lab, options: argparse.Namespace, out: Path, wanted: list[in
         yield _of_run(threads(wanted[-1], _program(lab, options, wanted), layer=layer), out, layer != layers[-1])
 
 
-def _trained(lab: Lab, options: argparse.Namespace, out: Path, wanted: list[int]) -> Iterator[Command]:
-    """Build the launches of a lab of processes: one with tensors in main memory, one with a GPU for each worker."""
+def _on_device(lab: Lab, options: argparse.Namespace) -> list[tuple[str, list[int]]]:
+    """Return where the processes of a lab run, and how many: on the CPU, on the GPUs, or on the one and then on the other."""
     here = gpus.count() if lab.on_gpus else 0
     fitting = [p for p in lab.wanted(options.workers or doubling(here)) if 0 < p <= here]
-    parts = [("cpu", wanted), ("gpu", fitting)]
-    parts = [(device, counts) for device, counts in parts if counts and options.device in (None, device)]
-    if not parts:
-        raise BadRequest(f"{lab.id}: no GPUs that it could use: leave out --device gpu")
+    parts = [("cpu", _wanted(lab, options)), ("gpu", fitting)]
+    return [(device, counts) for device, counts in parts if counts and options.device in (None, device)]
+
+
+def _trained(lab: Lab, options: argparse.Namespace, out: Path) -> Iterator[Command]:
+    """Build the launches of a lab of processes: one with tensors in main memory, one with a GPU for each worker."""
+    parts = _on_device(lab, options)
     for i, (device, counts) in enumerate(parts):
         program = [*_program(lab, options, counts), "--device", device]
         yield _of_run(launch.workers(program), out, i + 1 < len(parts))
