@@ -40,6 +40,8 @@ class Shape:
         return 6 * multiplied + 12 * self.depth * self.width * self.context
 
 
+STD = 0.02  # of the weights at first
+
 TINY = Shape(width=32, depth=4, heads=4, vocabulary=64, context=16)  # for tests: 54 thousand parameters
 SMALL = Shape(width=256, depth=4, heads=4)  # for a core: 3.3 million
 GPT2 = Shape(width=768, depth=12, heads=12, vocabulary=50304, context=1024, tied=True)  # 124 million
@@ -147,7 +149,7 @@ def gpt(shape: Shape, seed: int = 0) -> Chain:
             if weight.dim() > 1:
                 nn.init.normal_(
                     weight,
-                    std=0.02 / (2 * shape.depth) ** 0.5 if name.endswith(("out.weight", "down.weight")) else 0.02,
+                    std=STD / (2 * shape.depth) ** 0.5 if name.endswith(("out.weight", "down.weight")) else STD,
                 )
             elif name.endswith("bias"):
                 nn.init.zeros_(weight)

@@ -101,7 +101,12 @@ class Single:
 
 
 def share(batch: Tensor, rank: int, size: int) -> Tensor:
-    """Return the rows of a batch that are the share of worker `rank`; the first shares are one row longer where it does not divide."""
+    """Return the rows of a batch that are the share of worker `rank`; the first shares are one row longer where it does not divide.
+
+    Raises ValueError on all workers where there is not a row for each.
+    """
+    if len(batch) < size:
+        raise ValueError(f"{len(batch)} rows cannot be cut into {size} shares: hand in {size} rows or more")
     return batch.tensor_split(size)[rank]
 
 

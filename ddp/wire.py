@@ -51,7 +51,7 @@ def whole(p: int, nbytes: int) -> float:
     return nbytes
 
 
-# By the operator's name: what it does, which argument holds the bytes that the law speaks of, and the law. A broadcast counts on its root.
+# By the operator's name: what it does, which argument holds the bytes that the law speaks of, and the law; of a broadcast the mean.
 LAWS: dict[str, tuple[str, int, Callable[[int, int], float]]] = {
     "allreduce_": ("all-reduce", 0, ring_all_reduce),
     "all_reduce": ("all-reduce", 0, ring_all_reduce),
@@ -63,7 +63,7 @@ LAWS: dict[str, tuple[str, int, Callable[[int, int], float]]] = {
     "allgather_": ("all-gather", 0, ring_half),
     "all_gather_into_tensor": ("all-gather", -1, ring_half),  # the result is not among the arguments
     "alltoall_base_": ("all-to-all", 1, ring_half),
-    "broadcast_": ("broadcast", 0, whole),
+    "broadcast_": ("broadcast", 0, ring_half),
     "send": ("send", 0, whole),
     "isend": ("send", 0, whole),
 }

@@ -54,4 +54,5 @@ def test_gpus_that_are_not_here_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "--device", "gpu", here=0) == BAD_REQUEST
-    assert capsys.readouterr().err.strip() == f"parlab: {LAB}: asked for on GPUs: 0 are here: leave out --workers and --device, or name others"
+    told = f"{LAB}: asked for on GPUs: 0 are here: leave out --workers and --device, or name others"
+    assert capsys.readouterr().err.strip() == f"parlab: {told}"

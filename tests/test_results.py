@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parlab import records, results
 from parlab.errors import BadRequest, ParlabError
-from parlab.records import Comparison, Conclusion, Fault, Limit, Measurement, Noise, Record, Skip
+from parlab.records import Comparison, Conclusion, Curve, Fault, Limit, Measurement, Noise, Record, Skip
 from parlab.results import Writer
 from parlab.stats import Interval
 
@@ -35,6 +35,9 @@ ALL: list[Record] = [
         "mpi_collectives", {"algorithm": "ring"}, {"algorithm": "library"}, 4, Interval(1.2, 1.1, 1.3, 24), "faster"
     ),
     Conclusion("mpi_collectives", "环形算法 wins", None),
+    Curve(
+        "mpi_halo", "t", "batch", "steps", {"a": [(1.0, 2.0, 1.5, 2.5)], "model": [(1.0, 2.0), (2.0, 3.0)]}, True, False
+    ),
     Skip("mpi_halo", "no mpirun"),
     Fault("mpi_farm", "rank 1: ValueError: boom"),
     Noise({"0": 0.02}),

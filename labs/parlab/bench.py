@@ -22,7 +22,7 @@ from parlab.errors import CheckFailed
 from parlab.gauge import waiting_gauge
 from parlab.measure import Alone, Array, Clock, Team, Trials, interleave
 from parlab.options import Budget, size
-from parlab.stats import Interval, paired_ratio, verdict
+from parlab.stats import Interval, median_interval, paired_ratio, verdict
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -169,6 +169,7 @@ class Bench:
         if floor:
             listed[floor[0]] = floor[1]
         usual: Clock | None = getattr(team, "clock", None)  # of processes with GPUs
+        training = self.kind == "processes" or usual is not None
         inputs = list({id(x): x for case in cases.values() for x in case.inputs}.values())
         self._verify(cases, members)
         trials = interleave(
@@ -179,7 +180,7 @@ class Bench:
             seed=crc32(f"{self.seed} {workers} {common}".encode()),
             refresh=lambda: _change(inputs),
             # Who is not pinned may be moved by its own; processes have threads of gloo or NCCL beside the one that computes.
-            gate=workers <= self.cores and self.kind != "processes" and (self.kind != "threads" or pinned),
+            gate=workers <= self.cores and not training and (self.kind != "threads" or pinned),
             busy={name: case.busy for name, case in listed.items()},
             clocks={name: clock for name, case in listed.items() if (clock := case.clock or usual)},
             gauge=waiting_gauge() if pinned else None,
@@ -200,13 +201,26 @@ class Bench:
         members.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
         return trials
 
+    def once(self, team: Alone, case: records.Case, samples: Sequence[float], facts: Mapping[str, float]) -> None:
+        """Record what takes too long to be repeated in rounds, as a restart does: the seconds of each time, and what was counted."""
+        how = {"batch": 1, "disturbed": 0, "dropped": 0, "oversubscribed": team.size > self.cores}
+        seconds, facts = median_interval(samples), dict(facts)
+        self.writer.write(
+            records.Measurement(
+                self.lab, case, team.size, self.kind, seconds, [*samples], {}, verified=True, how=how, facts=facts
+            )
+        )
+
     def row(self, row: Mapping[str, str]) -> None:
         """Record one line of a table of findings: text by column."""
         if self.first:
             self.writer.write(records.Row(self.lab, dict(row)))
 
     def lanes(
-        self, team: Alone, case: records.Case, lanes: Iterable[tuple[str, Iterable[tuple[float, float, str]]]]
+        self,
+        team: "Workers | Alone",
+        case: records.Case,
+        lanes: Iterable[tuple[str, Iterable[tuple[float, float, str]]]],
     ) -> None:
         """Record a timeline: for each lane its spans (begin, end, label), in seconds from a common zero."""
         listed = [(name, [(float(begin), float(end), label) for begin, end, label in spans]) for name, spans in lanes]
@@ -222,10 +236,14 @@ class Bench:
         logx: bool = False,
         logy: bool = False,
     ) -> None:
-        """Record a picture of findings along a number: for each line its points (x, y, low, high), or (x, y) where a model says so."""
-        if self.first:
-            listed = {name: [tuple(map(float, point)) for point in points] for name, points in lines.items()}
-            self.writer.write(records.Curve(self.lab, title, x_name, y_name, listed, logx, logy))
+        """Record a picture of findings along a number: for each line its points (x, y, low, high), or (x, y) where a model says so.
+
+        A line without points is left out.
+        """
+        listed = {name: [tuple(map(float, point)) for point in points] for name, points in lines.items()}
+        found = {name: points for name, points in listed.items() if points}
+        if self.first and found:
+            self.writer.write(records.Curve(self.lab, title, x_name, y_name, found, logx, logy))
 
     def skip(self, reason: str) -> None:
         """Record that a part of the lab cannot run here; the same reason once."""

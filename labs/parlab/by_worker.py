@@ -30,6 +30,8 @@ Main = Callable[[Bench], None]
 
 def fork_workers(name: str, main: Main, options: argparse.Namespace) -> int:
     """Be the process of a launch: fork its workers; return the exit status that tells of them all."""
+    import torch._dynamo  # noqa: F401  # the first optimizer imports it, which takes more than a second: once, before the fork
+
     count = max(options.workers)
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"

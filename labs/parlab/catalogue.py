@@ -35,6 +35,7 @@ class Lab:
     gpus: int = 0
     recorded: str = ""
     on_gpus: bool = False
+    over_mpi: bool = False
 
     @property
     def script(self) -> Path:

@@ -1,4 +1,4 @@
-"""The pictures of a lab, drawn from records: one of its groups, a panel each, one of its curves and one of its timelines, where it kept any.
+"""The pictures of a lab, drawn from records: of its groups, a panel each, of its curves and of its timelines, where it kept any.
 
 Timelines are written as a trace, too: a picture cannot be zoomed.
 """
@@ -49,7 +49,7 @@ def draw(lab: Lab, run: Run, folder: Path) -> list[Path]:
     """
     kept = [r for r in run.of(lab.id) if isinstance(r, Lanes)]
     found = [r for r in run.of(lab.id) if isinstance(r, Curve)]
-    pictures = {
+    pictures: dict[str, Sequence[Panel]] = {
         f"{lab.id}.svg": _panels(groups(lab, run.of(lab.id))),
         f"{lab.id}-curves.svg": [partial(curve, kept=one) for one in found[:MOST_PANELS]],
         f"{lab.id}-timeline.svg": _timelines(kept),

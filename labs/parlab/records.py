@@ -30,7 +30,7 @@ class Measurement:
     lab: str
     case: Case
     workers: int
-    kind: str  # what the workers are: ranks, threads, streams, GPUs
+    kind: str  # what the workers are: ranks, threads, processes, GPUs
     seconds: Interval
     samples: list[float]
     work: dict[str, float]  # what one operation does: bytes, flops
@@ -104,6 +104,10 @@ class Curve:
     lines: dict[str, list[tuple[float, ...]]]
     logx: bool
     logy: bool
+
+    def measured(self, line: str) -> dict[float, Interval]:
+        """Return the points of a line that was measured, by x; none where there is no such line."""
+        return {x: Interval(y, low, high, 0) for x, y, low, high in self.lines.get(line, [])}
 
 
 @dataclass(frozen=True)

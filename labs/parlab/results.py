@@ -9,7 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from parlab.errors import BadRequest, ParlabError
-from parlab.records import Comparison, Conclusion, Curve, Fault, Lanes, Limit, Measurement, Noise, Record, Row, Run, Skip
+from parlab.records import (
+    Comparison,
+    Conclusion,
+    Curve,
+    Fault,
+    Lanes,
+    Limit,
+    Measurement,
+    Noise,
+    Record,
+    Row,
+    Run,
+    Skip,
+)
 from parlab.stats import Interval
 
 VERSION = 1

@@ -1,6 +1,7 @@
 """Run labs: launch each, follow its records, explain a fault, and leave one results file that holds everything measured."""
 
 import argparse
+import contextlib
 import os
 import re
 import time
@@ -136,8 +137,16 @@ def _on_device(lab: Lab, options: argparse.Namespace) -> list[tuple[str, list[in
 
 
 def _trained(lab: Lab, options: argparse.Namespace, out: Path) -> Iterator[Command]:
-    """Build the launches of a lab of processes: one with tensors in main memory, one with a GPU for each worker."""
+    """Build the launches of a lab of processes: one with tensors in main memory, one with a GPU for each worker.
+
+    Before them, where it compares itself with MPI: one by mpirun, with as many ranks as have a core each.
+    """
     parts = _on_device(lab, options)
+    fitting = [p for device, counts in parts for p in counts if device == "cpu" and 1 < p <= cores()]
+    if lab.over_mpi and fitting:
+        with contextlib.suppress(BadRequest):  # no MPI here: the lab itself says so
+            program = [*_program(lab, options, fitting), "--device", "cpu"]
+            yield _of_run(ranks(fitting[-1], program), out, True)
     for i, (device, counts) in enumerate(parts):
         program = [*_program(lab, options, counts), "--device", device]
         yield _of_run(launch.workers(program), out, i + 1 < len(parts))

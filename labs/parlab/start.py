@@ -7,6 +7,7 @@ Under mpirun it is one of the ranks, under torchrun one of the workers, in a lau
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from parlab.bench import RUNNING, Bench
 from parlab.errors import BAD_REQUEST
@@ -19,6 +20,8 @@ UNDER_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR")  # it sets all of them
 def lab(name: str, main: Callable[[Bench], None], predict: Callable[[Bench], None] | None = None) -> None:
     """Run a lab script: as one of the ranks of a launch, as the process of a launch, or, started plainly, through `parlab run`.
 
+    A lab of processes that compares itself with MPI has a launch by mpirun too: its workers are then ranks as well.
+
     predict: what it can say where it needs a GPU and there is none.
     """
     from parlab.catalogue import labs
@@ -28,6 +31,14 @@ def lab(name: str, main: Callable[[Bench], None], predict: Callable[[Bench], Non
     options = parser.parse_args()
     by_ranks = name not in labs() or "ranks" in labs()[name].needs
     under_mpi = any(variable in os.environ for variable in UNDER_MPI)
+    if under_mpi and not by_ranks and name in labs() and labs()[name].over_mpi and RUNNING in os.environ:
+        from mpi4py import MPI
+
+        from parlab import witness
+        from parlab.by_worker import run_worker
+
+        store = Path(os.environ[RUNNING]) / witness.FOLDER / "store"  # cleared away between launches
+        run_worker(name, main, options, MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size, store)
     if under_mpi and not by_ranks:
         print(f"{name}: it runs in one process: start it as `python labs/{name}.py`", file=sys.stderr)
         sys.exit(BAD_REQUEST)
@@ -36,7 +47,11 @@ def lab(name: str, main: Callable[[Bench], None], predict: Callable[[Bench], Non
 
         sys.exit(run_rank(name, main, options))
     by_torchrun = all(variable in os.environ for variable in UNDER_TORCHRUN)
-    if name in labs() and "processes" in labs()[name].needs and (by_torchrun or RUNNING in os.environ):
+    by_workers = name in labs() and "processes" in labs()[name].needs
+    if by_torchrun and not by_workers:
+        print(f"{name}: it is not for torchrun: start it as `python labs/{name}.py`", file=sys.stderr)
+        sys.exit(BAD_REQUEST)
+    if by_workers and (by_torchrun or RUNNING in os.environ):
         from parlab.by_worker import fork_workers, run_worker
 
         if by_torchrun:

@@ -65,6 +65,13 @@ def median_interval(samples: ArrayLike, level: float = 0.95) -> Interval:
     return Interval(median, values.item(k - 1), values.item(n - k), n) if k else Interval(median, -inf, inf, n)
 
 
+def point(x: float, samples: ArrayLike, least: float, most: float) -> tuple[float, float, float, float]:
+    """A point of a curve (records.Curve): the median and its interval; a side without bound, or beyond least..most, ends there."""
+    s = median_interval(samples)
+    y, low, high = (min(max(value, least), most) for value in (s.median, s.low, s.high))
+    return x, y, low, high
+
+
 def paired_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Interval:
     """The median of numerator[i] / denominator[i] with its interval; i is the round in which both were measured.
 

@@ -57,7 +57,7 @@ def last_words(error: BaseException) -> str:
 def where(error: BaseException) -> str:
     """Say where in the program an exception was raised, and what point the program had reached."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if "/site-packages/" not in f.filename and Path(f.filename).parent.name != "parlab"]
+    ours = [f for f in frames if _of_the_program(f.filename)]
     return ", ".join([*(f"{Path(f.filename).name}:{f.lineno}" for f in (ours or list(frames))[-1:]), *_POINT])
 
 
@@ -132,4 +132,10 @@ def _path(directory: Path, rank: int) -> Path:
 def _place(trace: str) -> str:
     """Find in a faulthandler trace the innermost line of the program."""
     frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', trace)
-    return f"{frames[0][2]} ({Path(frames[0][0]).name}:{frames[0][1]})" if frames else "native code"
+    ours = [f for f in frames if _of_the_program(f[0])]
+    return next((f"{name} ({Path(file).name}:{line})" for file, line, name in ours or frames), "native code")
+
+
+def _of_the_program(file: str) -> bool:
+    """Tell whether a file is of the lab or its topic, not of the shared part or of a library."""
+    return Path(file).parent.name != "parlab" and "site-packages" not in Path(file).parts

@@ -13,8 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import _world
+from torch.distributed.rendezvous import rendezvous
 
 from parlab.measure import Array, Clock, clock_step
 
@@ -79,11 +82,21 @@ def join(rank: int, size: int, store: Path | None, on_gpus: bool = False) -> Wor
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(1)  # one core a worker
-    how: dict[str, Any] = {} if store is None else {"init_method": store.resolve().as_uri()}
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
-    dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE, **how)
+    found: Any = dist.FileStore(str(store), size) if store else _store_of_torchrun()  # type: ignore[attr-defined]
+    dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE, store=found)
     assert dist.group.WORLD is not None
     return Workers(rank, size, dist.group.WORLD, device)
+
+
+def _store_of_torchrun() -> Any:
+    """Return the store that torchrun keeps, as this life of the workers sees it.
+
+    torchrun keeps the same one when it starts workers again: without a name of its own, a life may take the addresses of the one before it
+    for its own, whose processes are dead (pytorch/pytorch#135712).
+    """
+    kept, _, _ = next(rendezvous("env://"))
+    return dist.PrefixStore(f"life {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", kept)  # type: ignore[attr-defined]
 
 
 def curve(world: Workers, sizes: Iterable[int]) -> Iterator[Workers]:
@@ -94,8 +107,10 @@ def curve(world: Workers, sizes: Iterable[int]) -> Iterator[Workers]:
             assert isinstance(group, dist.ProcessGroup)
             yield Workers(world.rank, size, group, world.device)
         world.barrier()
-        if world.rank < size:
-            dist.destroy_process_group(group)
+        for made in list(_world.pg_map)[1:]:  # those too that were made meanwhile
+            dist.destroy_process_group(made)
+        # torch numbers groups as they are made: those who sat out must not give a number again that the others have used.
+        _world.group_count = int(world.slowest(np.array([_world.group_count]))[0])
 
 
 def leave(status: int) -> NoReturn:
@@ -109,6 +124,10 @@ def leave(status: int) -> NoReturn:
         gc.collect()
         dist.all_reduce(torch.zeros(1))
         dist.destroy_process_group()
+        if (
+            "mpi4py.MPI" in sys.modules
+        ):  # started by mpirun, which takes a rank that does not say so for one that failed
+            sys.modules["mpi4py.MPI"].Finalize()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
