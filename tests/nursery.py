@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch._dynamo  # DistributedDataParallel imports it when first used
 import torch.distributed.fsdp
+import torch.distributed.optim
 import torch.distributed.pipelining
 import torch.distributed.tensor.parallel  # noqa: F401
 
