@@ -1,9 +1,10 @@
 """Pipeline parallel training by hand: each worker runs its list of operations (schedules.py); activations go up, gradients come down.
 
 Why nobody waits for ever: a send does not make its sender wait, and a receive waits for a message that the lists are known to send
-(schedules.wrong). Each send is kept until it is done, for gloo drops a message whose handle is gone. Each receive is begun one operation
-early: a message that is on time then comes in behind a computation. What messages look like is learnt once
-for each shape of a batch (boundaries.py).
+(schedules.wrong). Each send is kept until it is done, for gloo drops a message whose handle is gone. On a CPU each receive
+is begun one operation early: a message that is on time then comes in behind a computation. A GPU waits for a message by a kernel, which
+would take room from that computation: there it is begun when it is needed. What messages look like is learnt once for each shape of a
+batch (boundaries.py).
 """
 
 from collections.abc import Sequence
@@ -57,9 +58,11 @@ class Pipeline(Stages):
         self.going: dict[Operation, Message] = {}  # by the operation that made it
         self.optimizer.zero_grad()
 
-        self._expect(self.operations[0])
+        early = self.device.type == "cpu"
         for operation, following in zip(self.operations, [*self.operations[1:], None], strict=True):
-            if following:
+            if operation not in self.coming:
+                self._expect(operation)
+            if early and following:
                 self._expect(following)
             try:
                 self.forward(operation) if operation.kind == "F" else self.backward(operation)

@@ -217,7 +217,7 @@ def awake(bench: Bench, team: Workers, shape: models.Shape, rows: int) -> None:
     runs = {"embedding": partial(first, tokens), "block": partial(block, x), "head": partial(last, x, targets)}
     layers = {layer: Case(partial(to_and_fro, run), units=10) for layer, run in runs.items()}
     alone = bench.contrast(team, {"network": name(shape), "rows": rows, "a layer": "alone"}, "way", layers)
-    embedding, block_time, head = (alone[layer].seconds.median for layer in runs)
+    embedding, block_time, head = (alone[layer].seconds.median / layers[layer].units for layer in runs)
     costs = [[embedding, *[block_time] * shape.depth, head]] * team.size
     cut = best_cut(costs)
     cases = {}

@@ -163,7 +163,7 @@ def weak(bench: Bench, team: Workers) -> None:
     """Race the steps on GPUs, each of which has as much to do as one GPU alone."""
     shape, rows = (models.TINY, 4) if bench.budget.name == "smoke" else (models.GPT2, 16)
     steps(bench, team, shape, rows, WAYS if team.size > 1 else ONE, Recipe("adamw", 1e-4, autocast=True))
-    if bench.budget.name == "full":
+    if bench.budget.name != "smoke":
         ways = {"FSDP2": WAYS["FSDP2"]} if team.size > 1 else ONE
         steps(bench, team, models.SEVEN, 2, ways, Recipe("adamw", 1e-4), frugal)
 

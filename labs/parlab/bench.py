@@ -201,7 +201,9 @@ class Bench:
         members.barrier()  # a rank that fails from here on cannot take down rank 0 before this is in the file
         return trials
 
-    def once(self, team: Alone, case: records.Case, samples: Sequence[float], facts: Mapping[str, float]) -> None:
+    def once(
+        self, team: "Workers | Alone", case: records.Case, samples: Sequence[float], facts: Mapping[str, float]
+    ) -> None:
         """Record what takes too long to be repeated in rounds, as a restart does: the seconds of each time, and what was counted."""
         how = {"batch": 1, "disturbed": 0, "dropped": 0, "oversubscribed": team.size > self.cores}
         seconds, facts = median_interval(samples), dict(facts)
