@@ -23,6 +23,12 @@ class Shape:
     tied: bool = False  # the head's matrix is the embedding's
 
     @property
+    def name(self) -> str:
+        """Return what such a GPT is called, by its parameters."""
+        millions = self.parameters / 1e6
+        return f"GPT {millions / 1e3:.3g}B" if millions >= 1e3 else f"GPT {millions:.3g}M"
+
+    @property
     def parameters(self) -> int:
         """Return how many numbers are trained."""
         block = 12 * self.width**2 + 13 * self.width  # qkv 3, out 1, mlp 4 + 4; biases 3 + 1 + 4 + 1, two norms 2 + 2

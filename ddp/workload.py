@@ -35,7 +35,7 @@ class Workload:
         """Return what tells this workload from others, for records."""
         compiled = f" compiled {self.compiled}" if self.compiled else ""
         return {
-            "GPT": f"{self.shape.parameters / 1e6:.3g}M{compiled}",
+            "GPT": f"{self.shape.name.removeprefix('GPT ')}{compiled}",
             "a worker": f"{self.rows} x {self.length} tokens",
         }
 

@@ -166,7 +166,7 @@ def race(bench: Bench, team: Workers, shape: models.Shape, rows: int) -> None:
     stages = {way: WAYS[way].make(M) for way in ("naive", "GPipe", "1F1B", "1F1B by torch")}
     cases = {way: racing(team, way, make, shape, rows) for way, make in (SINGLE | stages | TENSORS).items()}
     batch = f"{rows} x {shape.context}"
-    told: Label = {"network": name(shape), "batch": batch, "over": library(team), "micro_batches": M}
+    told: Label = {"network": shape.name, "batch": batch, "over": library(team), "micro_batches": M}
     bench.contrast(team, told, "way", cases, against=ALONE, seconds=3.0)
 
 
@@ -194,11 +194,6 @@ def racing(team: Workers, way: str, make: Make, shape: models.Shape, rows: int) 
     return Case(partial(trainer.step, *batch), check, work=work, facts=lambda: facts)
 
 
-def name(shape: models.Shape) -> str:
-    """Name a network by its size."""
-    return f"GPT {shape.parameters / 1e6:.3g}M"
-
-
 def library(team: Workers) -> str:
     """Name what carries the messages."""
     return "NCCL" if team.device.type == "cuda" else "gloo"
@@ -216,7 +211,7 @@ def awake(bench: Bench, team: Workers, shape: models.Shape, rows: int) -> None:
     first, block, last = (Stage([model.layers[i]], recipe) for i in (0, 1, -1))
     runs = {"embedding": partial(first, tokens), "block": partial(block, x), "head": partial(last, x, targets)}
     layers = {layer: Case(partial(to_and_fro, run), units=10) for layer, run in runs.items()}
-    alone = bench.contrast(team, {"network": name(shape), "rows": rows, "a layer": "alone"}, "way", layers)
+    alone = bench.contrast(team, {"network": shape.name, "rows": rows, "a layer": "alone"}, "way", layers)
     embedding, block_time, head = (alone[layer].seconds.median / layers[layer].units for layer in runs)
     costs = [[embedding, *[block_time] * shape.depth, head]] * team.size
     cut = best_cut(costs)
@@ -228,7 +223,7 @@ def awake(bench: Bench, team: Workers, shape: models.Shape, rows: int) -> None:
             trainer, label = WAYS[way].make(m, cuts=cut)(model, recipe, team.group), {"way": way, "micro_batches": m}
             check = as_tiny(team, WAYS[way].make(m))
             cases[way, m] = Case(partial(trainer.step, *batch), check, prediction=told, label=label)
-    common: Label = {"stages": "awake", "network": name(shape), "rows": rows, "cut": f"before layer {cut[0]}"}
+    common: Label = {"stages": "awake", "network": shape.name, "rows": rows, "cut": f"before layer {cut[0]}"}
     bench.contrast(team, common, "way", cases, seconds=4.0)
 
 

@@ -192,18 +192,13 @@ def steps(
             work={"flops": shape.flops_per_token * tokens * team.size},
             facts=partial(dict, peak(run, before) if team.device.type == "cuda" else {}),
         )
-    told: dict[str, str | int | float] = {"model": model_name(shape), "over": library(team), "tokens a worker": tokens}
+    told: dict[str, str | int | float] = {"model": shape.name, "over": library(team), "tokens a worker": tokens}
     bench.contrast(team, told, "way", cases, against="DDP" if "DDP" in ways else None, seconds=SECONDS)
 
 
 def library(team: Workers) -> str:
     """Name what carries the messages."""
     return "NCCL" if team.device.type == "cuda" else "gloo"
-
-
-def model_name(shape: models.Shape) -> str:
-    """Name a network by its size."""
-    return f"GPT {shape.parameters / 1e6:.4g} M"
 
 
 def peak(run: Callable[[], object], before: int) -> dict[str, float]:
@@ -302,7 +297,7 @@ def alone(records: list[Record]) -> Iterator[Verdict]:
             reached, tokens = over(one.seconds, m.seconds), float(m.case["tokens a worker"]) * m.workers
             told = f"{m.case['model']}: FSDP2 on {m.workers} GPUs does {rate(tokens, 'tokens', m.seconds.median)}"
             told += f", {span(reached)} of what as many alone would"
-            large = m.case["model"] == model_name(models.SEVEN)
+            large = m.case["model"] == models.SEVEN.name
             yield f"{told} (goal: {GOAL})" if large else told, within(reached, GOAL) if large else True
 
 

@@ -26,7 +26,19 @@ os.environ.update({name: value for name, value in launch.threads(4, []).env.item
 os.environ.update(launch.process([]).env)  # as the labs of GPUs have it
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
-QUIET = ["-q", "-x", "--no-header", "-rs", "--color=no", "-p", "no:cacheprovider", "-o", "timeout=0"]
+QUIET = [
+    "-q",
+    "-x",
+    "--no-header",
+    "-rs",
+    "--color=no",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:hypothesispytest",
+    "-o",
+    "timeout=0",
+]
 
 
 @pytest.fixture(params=[1, 2, 3, 4])

@@ -10,6 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import hypothesis  # noqa: F401 - here before pytest looks: it would rewrite all its assertions in each worker
 import pytest
 import torch._dynamo  # DistributedDataParallel imports it when first used
 import torch.distributed.fsdp

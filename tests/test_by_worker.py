@@ -1,5 +1,6 @@
 """Labs of processes: how `parlab run` launches them, on the CPU and, where there are GPUs, a second time on these."""
 
+import subprocess
 import sys
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from parlab import cli, gpus
 from parlab.errors import BAD_REQUEST, DONE
 
-LAB = "data_parallel"
+LAB = "graph_partition"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str, here: int) -> int:
@@ -43,6 +44,15 @@ def test_with_gpus_a_second_launch_has_as_many_workers_as_there_are_and_conclude
     assert "--workers 1,2 " in second
     assert "--device gpu" in second
     assert "PARLAB_MORE" not in second
+
+
+def test_a_lab_that_also_speaks_mpi_has_a_launch_of_ranks_before() -> None:
+    pytest.importorskip("torch")
+    command = [sys.executable, "-m", "parlab", "run", "data_parallel", "--dry-run", "--device", "cpu"]
+    by_mpi, forked = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "-m mpi4py" in by_mpi
+    assert "PARLAB_MORE=1" in by_mpi
+    assert "PARLAB_MORE" not in forked
 
 
 def test_one_device_alone_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

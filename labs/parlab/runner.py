@@ -109,7 +109,9 @@ def _unsuited(lab: Lab, options: argparse.Namespace) -> str | None:
     elif _wanted(lab, options):
         return None
     else:
-        reason = f"it runs on {' or '.join(map(str, lab.workers))} workers, not on {', '.join(map(str, options.workers))}"
+        reason = (
+            f"it runs on {' or '.join(map(str, lab.workers))} workers, not on {', '.join(map(str, options.workers))}"
+        )
     if lab.id in options.labs:
         raise BadRequest(f"{lab.id}: {reason}: leave out --workers and --device, or name others")
     return reason
