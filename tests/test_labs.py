@@ -50,14 +50,30 @@ def test_a_lab_runs_and_its_records_tables_and_picture_are_complete(lab: str, tm
     assert "seconds" not in (tmp_path / "out" / f"{lab}.log").read_text()
 
 
-def test_a_lab_started_by_hand_keeps_a_run_of_its_own_and_shows_it(tmp_path: Path) -> None:
-    command = launch.ranks(3, [str(catalogue.labs()["mpi_farm"].script), "--budget", "smoke", "--out", "mine"])
+BY_HAND = {
+    "mpi_farm": lambda script: launch.ranks(3, [script]),
+    "graph_partition": lambda script: launch.Command(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    ),
+}
+
+
+@pytest.mark.parametrize("lab", BY_HAND)
+def test_a_lab_started_by_hand_keeps_a_run_of_its_own_and_shows_it(lab: str, tmp_path: Path) -> None:
+    if reason := catalogue.labs()[lab].missing():
+        pytest.skip(reason)
+    command = BY_HAND[lab](str(catalogue.labs()[lab].script))
     done = subprocess.run(
-        command.argv, env={**os.environ, **command.env}, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [*command.argv, "--budget", "smoke", "--out", "mine"],
+        env={**os.environ, **command.env},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mine/results.jsonl" in done.stdout
-    assert done.stdout.count(catalogue.labs()["mpi_farm"].question) == 1  # rank 0 alone speaks
+    assert done.stdout.count(catalogue.labs()[lab].question) == 1  # rank 0 alone speaks
     found = results.read(tmp_path / "mine")
     assert {m.workers for m in measured(found.records)} == {1, 2, 3}
     assert found.header["machine"]["mpi"].startswith(("Open MPI", "MPICH"))
