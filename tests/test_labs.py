@@ -53,7 +53,7 @@ def test_a_lab_runs_and_its_records_tables_and_picture_are_complete(lab: str, tm
 BY_HAND = {
     "mpi_farm": lambda script: launch.ranks(3, [script]),
     "graph_partition": lambda script: launch.Command(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", script]
     ),
 }
 
