@@ -310,9 +310,9 @@ def test_the_goal_of_two_gpus_is_for_the_largest_network(judged: Any) -> None:
         of: dict[str, Any] = {"model": model, "over": "NCCL", "tokens a worker": 8192}
         return [time(1, 0.9, **of, way="one alone"), time(2, together, **of, way="FSDP2")]
 
-    ((told, holds),) = judged(pair("GPT 6873 M", 0.95))
+    ((told, holds),) = judged(pair("GPT 6.87B", 0.95))
     assert "FSDP2 on 2 GPUs does 17.2 ktokens/s, 0.95 [0.93, 0.97] of what as many alone would (goal: 0.89)" in told
     assert holds
-    assert [holds for _, holds in judged(pair("GPT 6873 M", 1.1))] == [False]
-    assert [holds for _, holds in judged(pair("GPT 6873 M", 1.01))] == [None]
-    assert "goal" not in judged(pair("GPT 124 M", 1.1))[0][0]
+    assert [holds for _, holds in judged(pair("GPT 6.87B", 1.1))] == [False]
+    assert [holds for _, holds in judged(pair("GPT 6.87B", 1.01))] == [None]
+    assert "goal" not in judged(pair("GPT 124M", 1.1))[0][0]
