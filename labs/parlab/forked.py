@@ -5,6 +5,7 @@ Forked, because importing torch takes seconds: it is imported once, before. Neve
 
 import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ def run(count: int, body: Callable[[int], int], limit: float = float("inf")) -> 
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # else the workers' collectors would copy every page of what was imported
     parent = os.getpid()
     alive = {os.fork() or _child(body, rank, parent): rank for rank in range(count)}
     statuses: dict[int, int] = {}
