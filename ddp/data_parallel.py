@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from parlab.ddp.buckets import MIB, Bucket, Send, Wait, all_reduce, cut
-from parlab.ddp.training import Held, Recipe, copies, held, norm, scale, share
+from parlab.ddp.training import Held, Recipe, copies, held, norm, share
 
 
 class Replica:
@@ -45,9 +45,8 @@ class Replica:
             self.accumulate(x, y, of=targets.numel(), last=part == parts) for part, (x, y) in enumerate(slices, start=1)
         ]
         self.sum_gradients()
-        if self.recipe.clip is not None:
-            gradients = [p.grad for p in self.trained if p.grad is not None]
-            scale(gradients, self.recipe.factor(norm(gradients)))
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        self.recipe.cut(gradients, lambda: norm(gradients))
         self.optimizer.step()
         return torch.stack(losses).sum()
 

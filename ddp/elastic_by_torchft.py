@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from parlab.ddp.training import Recipe, scale, share
+from parlab.ddp.training import Recipe, share
 
 PATIENCE = timedelta(seconds=20)
 SILENT_MILLISECONDS = 1500  # without a heartbeat for so long, a worker is taken for dead
@@ -88,7 +88,7 @@ def train(
             for w, piece in zip(weights, gradient.split([w.numel() for w in weights]), strict=True):
                 w.grad = piece.view_as(w)
             gradients = [w.grad for w in weights if w.grad is not None]
-            scale(gradients, recipe.factor(gradient.norm()))
+            recipe.cut(gradients, gradient.norm)
             optimizer.step()
             reached(f"step {manager.current_step()}")
     manager.shutdown(wait=False)

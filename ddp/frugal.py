@@ -3,7 +3,8 @@
 import torch
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from parlab.ddp.models import Block, Chain, Shape, gpt
+from parlab.ddp.models import Block, Chain, Shape
+from parlab.ddp.tasks import network
 
 
 def frugal(shape: Shape, device: torch.device) -> Chain:
@@ -15,13 +16,7 @@ def frugal(shape: Shape, device: torch.device) -> Chain:
     the inside of one 2, the scores and their gradients 7: about 66 on one GPU. Sharded over two, the first three take 28 on each, two
     blocks that are whole 1; 13.8 while it is made.
     """
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with device:
-            model = gpt(shape)
-    finally:
-        torch.set_default_dtype(usual)
+    model = network(shape, device, torch.bfloat16)
     for i, layer in enumerate(model.layers):
         if isinstance(layer, Block):
             model.layers[i] = torch.compile(checkpoint_wrapper(layer))  # type: ignore[assignment]

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parlab.ddp.pace import Pace
-from parlab.ddp.training import Held, Recipe, copies, held, norm, scale, share
+from parlab.ddp.training import Held, Recipe, copies, held, norm, share
 
 STOP = -1  # in the version's place
 
@@ -56,7 +56,7 @@ class Keeper:
         for mine, part in zip(gradients, _parts(gradient, gradients), strict=True):
             mine.add_(part)
         if complete:
-            scale(gradients, self.recipe.factor(norm(gradients)))
+            self.recipe.cut(gradients, lambda: norm(gradients))
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=False)
             self.version += 1

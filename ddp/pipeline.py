@@ -7,18 +7,13 @@ would take room from that computation: there it is begun when it is needed. What
 batch (boundaries.py).
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
-
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from parlab.ddp.boundaries import Form, forms
-from parlab.ddp.models import Chain
 from parlab.ddp.schedules import Operation
-from parlab.ddp.stages import Span, Stages
-from parlab.ddp.training import Recipe
+from parlab.ddp.stages import Stages
 
 Message = tuple[dist.Work, Tensor]
 
@@ -26,24 +21,11 @@ Message = tuple[dist.Work, Tensor]
 class Pipeline(Stages):
     """A Trainer. Where a batch does not divide, its first micro-batches are a row longer than the others.
 
-    span: entered around the computation of each operation, to record who did what when. The rest, and ValueError: see Stages.
+    Its parameters, and ValueError: see Stages.
     """
 
-    def __init__(
-        self,
-        model: Chain,
-        recipe: Recipe,
-        group: dist.ProcessGroup,
-        *,
-        micro_batches: int,
-        schedule: str = "1F1B",
-        cuts: Sequence[int] | None = None,
-        data: dist.ProcessGroup | None = None,
-        chunks: int = 1,
-        span: Span = nullcontext,
-    ) -> None:
-        super().__init__(model, recipe, group, micro_batches, schedule, cuts, data, chunks)
-        self.span = span
+    def prepare(self, schedule: str) -> None:
+        """Know of no messages yet."""
         self.known: dict[torch.Size, dict[int, Form]] = {}
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:

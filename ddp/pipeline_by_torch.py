@@ -1,7 +1,5 @@
 """Pipeline parallel training by torch.distributed.pipelining: the same stages, its schedules in place of ours."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,10 +8,8 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B
 
 from parlab.ddp.boundaries import forms
-from parlab.ddp.models import Chain
 from parlab.ddp.schedules import Operation
 from parlab.ddp.stages import Span, Stage, Stages
-from parlab.ddp.training import Recipe
 
 SCHEDULES = {"GPipe": ScheduleGPipe, "1F1B": Schedule1F1B, "interleaved": ScheduleInterleaved1F1B}
 Schedule = ScheduleGPipe | Schedule1F1B | ScheduleInterleaved1F1B
@@ -22,26 +18,14 @@ Schedule = ScheduleGPipe | Schedule1F1B | ScheduleInterleaved1F1B
 class TorchPipeline(Stages):
     """A Trainer. schedule: GPipe, 1F1B (at least as many micro-batches as workers), or interleaved with several chunks.
 
-    The rest: see Pipeline. ValueError as there, and for micro-batches of unequal size, which torch does not know.
+    The rest: see Stages. ValueError as there, and for micro-batches of unequal size, which torch does not know.
     """
 
-    def __init__(
-        self,
-        model: Chain,
-        recipe: Recipe,
-        group: dist.ProcessGroup,
-        *,
-        micro_batches: int,
-        schedule: str = "1F1B",
-        cuts: Sequence[int] | None = None,
-        data: dist.ProcessGroup | None = None,
-        chunks: int = 1,
-        span: Span = nullcontext,
-    ) -> None:
-        super().__init__(model, recipe, group, micro_batches, schedule, cuts, data, chunks)
+    def prepare(self, schedule: str) -> None:
+        """Find torch's schedule of that name."""
         if schedule not in SCHEDULES:
             raise ValueError(f"torch has no {schedule} schedule: ask for {', '.join(SCHEDULES)}")
-        self.kind, self.span = SCHEDULES[schedule], span
+        self.kind = SCHEDULES[schedule]
         self.made: dict[tuple[torch.Size, int], Schedule] = {}
 
     def step(self, inputs: Tensor, targets: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parlab.ddp.models import Chain
-from parlab.ddp.training import Held, Recipe, copies, held, scale, share, squares
+from parlab.ddp.training import Held, Recipe, copies, held, share, squares
 from parlab.ddp.units import Aside, Unit, Wait, memory
 
 
@@ -196,7 +196,10 @@ class ZeRO3(ZeRO2):
 
 def clip(gradients: list[Tensor], recipe: Recipe, group: dist.ProcessGroup) -> None:
     """Cut gradients, of which each worker has its own part, to the recipe's global norm."""
-    if recipe.clip is not None:
+
+    def norm() -> Tensor:
         total = squares(gradients)
         dist.all_reduce(total, group=group)
-        scale(gradients, recipe.factor(total.sqrt()))
+        return total.sqrt()
+
+    recipe.cut(gradients, norm)

@@ -5,7 +5,7 @@ given is free to go.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from parlab.ddp.models import Chain, Embedding, Head
 from parlab.ddp.schedules import Operation, lists
 from parlab.ddp.tensor_parallel import add_up
-from parlab.ddp.training import Held, Recipe, copies, held, scale, share, squares
+from parlab.ddp.training import Held, Recipe, copies, held, share, squares
 
 Span = Callable[[Operation], AbstractContextManager[object]]  # is entered around the computation of each operation
 
@@ -68,7 +68,7 @@ class Stages:
 
     group: the workers of one pipeline. schedule: naive, GPipe, 1F1B, or interleaved with several chunks, the stages of each worker.
     cuts: the first layer of each stage but the first; None: stages of equally many layers. data: the workers that hold the same stages,
-    and share the batch's rows.
+    and share the batch's rows. span: entered around the computation of each operation, to record who did what when.
     ValueError where layers, cuts, stages, schedule and micro-batches do not go together.
     """
 
@@ -77,12 +77,15 @@ class Stages:
         model: Chain,
         recipe: Recipe,
         group: dist.ProcessGroup,
+        *,
         micro_batches: int,
-        schedule: str,
-        cuts: Sequence[int] | None,
-        data: dist.ProcessGroup | None,
-        chunks: int,
+        schedule: str = "1F1B",
+        cuts: Sequence[int] | None = None,
+        data: dist.ProcessGroup | None = None,
+        chunks: int = 1,
+        span: Span = nullcontext,
     ) -> None:
+        self.span = span
         self.operations = lists(schedule, group.size(), micro_batches, chunks)[group.rank()]
         self.recipe, self.group, self.data, self.micro_batches = recipe, group, data, micro_batches
         self.rank, self.p, self.count = group.rank(), group.size(), group.size() * chunks
@@ -107,6 +110,10 @@ class Stages:
         self.optimizer = recipe.optimizer_for(self.trained or [torch.empty(0)])  # torch wants one, were all frozen
 
         self.downward = second(group) if self.device.type == "cuda" else group
+        self.prepare(schedule)
+
+    def prepare(self, schedule: str) -> None:
+        """Be ready to run micro-batches by this schedule."""
 
     def share(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows of a batch that this pipeline works on. ValueError where they are too few for the micro-batches."""
@@ -138,13 +145,16 @@ class Stages:
         for weight, ranks in self.holders.items():
             if weight.requires_grad and len(ranks) > 1:
                 self._add_up_tied(weight, [rank for rank in ranks if rank != self.rank])
-        if self.recipe.clip is not None:
-            once = (w for w, ranks in self.holders.items() if ranks[0] == self.rank)  # a tied weight counts on one rank
-            counted = self._gradients(once)
-            total = squares(counted) if counted else torch.zeros((), device=self.device)
-            dist.all_reduce(total, group=self.group)
-            scale(self._gradients(self.trained), self.recipe.factor(total.sqrt()))
+        self.recipe.cut(self._gradients(self.trained), self._norm)
         self.optimizer.step()
+
+    def _norm(self) -> Tensor:
+        """Return the norm of the gradients of all stages."""
+        once = (w for w, ranks in self.holders.items() if ranks[0] == self.rank)  # a tied weight counts on one rank
+        counted = self._gradients(once)
+        total = squares(counted) if counted else torch.zeros((), device=self.device)
+        dist.all_reduce(total, group=self.group)
+        return total.sqrt()
 
     def _gradients(self, weights: Iterable[Tensor]) -> list[Tensor]:
         return [weight.grad for weight in weights if weight.grad is not None]

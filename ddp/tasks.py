@@ -3,7 +3,7 @@
 import gc
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from parlab.ddp import corpus, models
 from parlab.ddp.training import Recipe
+from parlab.ddp.workload import untrained
 
 
 @dataclass(frozen=True)
@@ -68,19 +69,15 @@ class Task:
 
 def network(shape: models.Shape, device: torch.device, dtype: torch.dtype = torch.float32) -> models.Chain:
     """Return a GPT with its first weights, the same on all workers."""
-    if device.type == "cpu":
-        return deepcopy(_drawn(shape))
+    if device.type == "cpu" and dtype == torch.float32:
+        return deepcopy(untrained(shape, device))
+    usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
-    with device:  # which draws the numbers faster than they could be sent to it
-        model = models.gpt(shape)
-    torch.set_default_dtype(torch.float32)
-    return model
-
-
-@cache
-def _drawn(shape: models.Shape) -> models.Chain:
-    """Return the network that others are copies of: to draw the numbers anew takes longer."""
-    return models.gpt(shape)
+    try:
+        with device:  # which draws the numbers faster than they could be sent to it
+            return models.gpt(shape)
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def text(shape: models.Shape, device: torch.device, rows: int, length: int, step: int = 0) -> list[Tensor]:

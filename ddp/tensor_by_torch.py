@@ -17,7 +17,7 @@ from parlab.ddp.models import Block, Chain, Embedding, Head
 from parlab.ddp.regions import Region
 from parlab.ddp.tensor_layers import refuse, tied
 from parlab.ddp.tensor_parallel import norm
-from parlab.ddp.training import Held, Recipe, copies, held, scale
+from parlab.ddp.training import Held, Recipe, copies, held
 
 
 class DTensorParallel:
@@ -52,15 +52,18 @@ class DTensorParallel:
             loss: Any = self.recipe.loss(self.model, inputs, targets, targets.numel())
             loss.backward()
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        if self.recipe.clip is not None:
-            cut = [isinstance(g, DTensor) and g.placements[0].is_shard() for g in gradients]  # the embedding's is not
-            local = [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
-            pieces, wholes = ([g for g, c in zip(local, cut, strict=True) if c == wanted] for wanted in (True, False))
-            scale(pieces + wholes, self.recipe.factor(norm(pieces, wholes, self.group)))
+        self.recipe.cut((_here(g) for g in gradients), lambda: self._norm(gradients))
         for optimizer in self.optimizers:
             optimizer.step()
         done: Tensor = loss.to_local().detach() / self.group.size()
         return done
+
+    def _norm(self, gradients: list[Tensor]) -> Tensor:
+        cut = [isinstance(g, DTensor) and g.placements[0].is_shard() for g in gradients]  # the embedding's is not
+        pieces, wholes = (
+            [_here(g) for g, c in zip(gradients, cut, strict=True) if c == kind] for kind in (True, False)
+        )
+        return norm(pieces, wholes, self.group)
 
     def weights(self) -> dict[str, Tensor]:
         """Return all weights, whole."""
@@ -89,3 +92,8 @@ def swapped(rows: Tensor, outer: int, inner: int) -> Tensor:
     """Order rows that are outer x inner x others as inner x outer x others."""
     done: Tensor = rows.unflatten(0, (outer, inner, -1)).transpose(0, 1).flatten(0, 2)
     return done
+
+
+def _here(gradient: Tensor) -> Tensor:
+    """Return the part of a gradient that this worker has."""
+    return gradient.to_local() if isinstance(gradient, DTensor) else gradient

@@ -12,7 +12,7 @@ from torch import Tensor
 from parlab.ddp.models import Chain, Shape
 from parlab.ddp.regions import Region, joined
 from parlab.ddp.tensor_layers import cut
-from parlab.ddp.training import Held, Recipe, copies, held, scale, share, squares
+from parlab.ddp.training import Held, Recipe, copies, held, share, squares
 from parlab.ddp.wire import ring_all_reduce
 
 
@@ -50,8 +50,7 @@ class TensorParallel:
             add_up(wholes, self.group)
         if self.data:
             add_up(pieces + wholes, self.data)
-        if self.recipe.clip is not None:
-            scale(pieces + wholes, self.recipe.factor(norm(pieces, wholes, self.group)))
+        self.recipe.cut(pieces + wholes, lambda: norm(pieces, wholes, self.group))
         self.optimizer.step()
         return loss.detach() / self.group.size()
 

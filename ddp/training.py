@@ -4,7 +4,7 @@ A mode is a class whose objects are a `Trainer`, one on each worker. All workers
 or of the network, is theirs is the mode's business. So the single process, given the same batches, is what each mode is held against.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -37,9 +37,12 @@ class Recipe:
             part: Tensor = model(inputs, targets) / of
         return part
 
-    def factor(self, norm: Tensor) -> Tensor | None:
-        """Return what gradients of this global norm are multiplied by; None where they are left as they are."""
-        return None if self.clip is None else torch.clamp(self.clip / (norm + 1e-6), max=1.0)
+    def cut(self, gradients: Iterable[Tensor], norm: Callable[[], Tensor]) -> None:
+        """Cut gradients in place, where the recipe says so. norm: returns that of the whole gradient, and reads all of it for that."""
+        if self.clip is not None:
+            factor = torch.clamp(self.clip / (norm() + 1e-6), max=1.0)
+            for gradient in gradients:
+                gradient.mul_(factor)
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,7 @@ class Single:
         loss = self.recipe.loss(self.model, inputs, targets, targets.numel())
         loss.backward()
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        if self.recipe.clip is not None:  # the norm reads every gradient once more
-            scale(gradients, self.recipe.factor(norm(gradients)))
+        self.recipe.cut(gradients, lambda: norm(gradients))
         self.optimizer.step()
         return loss.detach()
 
@@ -118,13 +120,6 @@ def norm(gradients: Iterable[Tensor]) -> Tensor:
 def squares(gradients: Iterable[Tensor]) -> Tensor:
     """Return the sum of all squares, in float32: what workers add up before they take the root."""
     return torch.stack([g.float().square().sum() for g in gradients]).sum()
-
-
-def scale(gradients: Iterable[Tensor], factor: Tensor | None) -> None:
-    """Multiply gradients in place, or leave them."""
-    if factor is not None:
-        for gradient in gradients:
-            gradient.mul_(factor)
 
 
 def copies(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from parlab.ddp.stages import Stages
 from parlab.ddp.tensor_by_torch import DTensorParallel
 from parlab.ddp.tensor_layers import RowLinear
 from parlab.ddp.tensor_parallel import TensorParallel
-from parlab.ddp.training import Recipe, Single, Trainer, differs, norm, scale, squares
+from parlab.ddp.training import Recipe, Single, Trainer, differs, norm, squares
 
 if TYPE_CHECKING:
     from parlab.workers import Workers
@@ -232,7 +232,9 @@ class Averaged(Naive):
 
     def sum_gradients(self) -> None:
         super().sum_gradients()
-        scale([p.grad for p in self.trained if p.grad is not None], torch.tensor(1 / self.size))
+        for p in self.trained:
+            if p.grad is not None:
+                p.grad.mul_(1 / self.size)
 
 
 class AveragedParameters(Naive):
@@ -257,7 +259,7 @@ class ClippedApart(Naive):
 
     def sum_gradients(self) -> None:
         gradients = [p.grad for p in self.trained if p.grad is not None]
-        scale(gradients, self.recipe.factor(norm(gradients)))
+        self.recipe.cut(gradients, lambda: norm(gradients))
         super().sum_gradients()
 
 

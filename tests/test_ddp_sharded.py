@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from parlab.ddp import corpus, models, sharded, wire
 from parlab.ddp.sharded import ZeRO1, ZeRO2, ZeRO3
 from parlab.ddp.sharding_laws import WAYS
-from parlab.ddp.training import Held, Recipe, Single, Trainer, differs, norm, scale
+from parlab.ddp.training import Held, Recipe, Single, Trainer, differs, norm
 from parlab.ddp.units import Unit, memory
 from parlab.records import Comparison, Measurement, Record, Row
 from parlab.stats import Interval, verdict
@@ -203,7 +203,7 @@ def test_the_parity_check_sees_what_is_wrong(team: "Workers", monkeypatch: pytes
         unit.mine.grad = unit.parts(gradient)[team.rank].clone()
 
     def of_this_worker(gradients: list[Tensor], recipe: Recipe, group: dist.ProcessGroup) -> None:
-        scale(gradients, recipe.factor(norm(gradients)))
+        recipe.cut(gradients, lambda: norm(gradients))
 
     def kept(trainer: ZeRO1) -> None:
         trainer.optimizer.zero_grad()
