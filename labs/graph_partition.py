@@ -28,7 +28,7 @@ from parlab.workers import Workers
 
 EQUAL, WEIGHED, TIMED = "equal layers", "equal weights", "least slowest stage"
 TINY = Sizes(narrow=8, vocabulary=64, context=8)  # what pipelines are checked on
-SIZES = {"smoke": TINY, "quick": Sizes(32, 8192, 32), "full": Sizes(64, 16384, 64)}
+SIZES = {"smoke": TINY, "quick": Sizes(32, 8192, 20), "full": Sizes(64, 16384, 64)}
 ON_GPUS = {"smoke": TINY, "quick": Sizes(512, 50304, 512), "full": Sizes(512, 50304, 1024)}
 ROWS, MICRO_BATCHES = 4, 8  # of a micro-batch; of a step
 STAGES = {"cpu": "stages", "cuda": "stages on GPUs"}  # what is timed, by the kind of device
@@ -94,7 +94,7 @@ def layer_costs(bench: Bench, team: Workers, sizes: Sizes, recipe: Recipe) -> Co
     model = uneven.chain(sizes).to(team.device)
     apart = Apart(model, recipe, inputs, targets, of=MICRO_BATCHES * targets.numel())
     return medians(
-        bench.contrast(team, {"of": LAYERS, "rows": ROWS}, "way", alone(apart, uneven.names(model)), seconds=1.0)
+        bench.contrast(team, {"of": LAYERS, "rows": ROWS}, "way", alone(apart, uneven.names(model)), seconds=2.0)
     )
 
 
