@@ -1,8 +1,8 @@
 """Buckets: gradients of several parameters that lie beside each other in memory, so that one message carries all of them.
 
 What sends a bucket is exchangeable: a `Send` begins to replace the bucket's gradients by their sum over the workers, and returns what to
-call to wait for it. Here it is the library's all-reduce; elsewhere a slow link (link.py), less bytes (compression.py), MPI (mpi_step.py),
-or nothing at all (exposed.py).
+call to wait for it. Here it is the library's all-reduce; elsewhere a slow link (link.py), less bytes
+(gradient_compression.py), MPI (mpi_step.py), or nothing at all (exposed.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator

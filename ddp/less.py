@@ -6,8 +6,8 @@ import torch.distributed as dist
 from torch import nn
 
 from parlab.ddp import wire
-from parlab.ddp.compression import Half, PowerSGD, TopK
 from parlab.ddp.data_parallel import Flat, Replica
+from parlab.ddp.gradient_compression import Half, PowerSGD, TopK
 from parlab.ddp.local_sgd import DiLoCo, LocalSGD
 from parlab.ddp.training import Recipe, nbytes
 

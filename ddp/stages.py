@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parlab.ddp.models import Chain, Embedding, Head
+from parlab.ddp.partition import equal_layers
 from parlab.ddp.schedules import Operation, lists
 from parlab.ddp.tensor_parallel import add_up
 from parlab.ddp.training import Held, Recipe, copies, held, share, squares
@@ -32,7 +33,7 @@ def equal_cuts(layers: Sequence[nn.Module], stages: int) -> list[int]:
         fitting = ", ".join(str(n) for n in range(1, counted + 1) if counted % n == 0)
         told = f"{counted} layers cannot be cut into {stages} equal stages"
         raise ValueError(f"{told}: ask for {fitting}, or name the cuts")
-    return [before + counted // stages * stage for stage in range(1, stages)]
+    return [before + first for first in equal_layers(counted, stages)]
 
 
 @cache

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import _resolve_process_group  # type: ignore[attr-defined]
@@ -94,6 +95,19 @@ class Calls(TorchDispatchMode):
             self.calls[kind] += 1
             self.bytes[kind] = self.bytes.get(kind, 0) + law(p, nbytes)
         return func(*args, **(kwargs or {}))
+
+
+def sent_in(run: Callable[[], object], group: dist.ProcessGroup, on_gpus: bool) -> float:
+    """Return the bytes that this worker sends in a run of all workers: as the kernel counts them, of GPUs as the calls say."""
+    if on_gpus:
+        with Calls() as calls:
+            run()
+        return float(calls.total)
+    dist.all_reduce(torch.zeros(1), group=group)
+    before = sent()
+    run()
+    dist.all_reduce(torch.zeros(1), group=group)  # what was sent has arrived
+    return sent() - before
 
 
 def _tensors(argument: Any) -> Iterator[Tensor]:

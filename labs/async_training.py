@@ -4,53 +4,46 @@ First a parameter server, which computes nothing itself, and its workers (ddp/pa
 between; with all workers equal, with one that is four times slower, and with each slow in turn. Gradients are real but small; what makes
 them slow is sleep, so there may be more workers than cores. Whatever the order in which gradients came, one process replays it and must
 arrive at the same bits (ddp/replay.py): that proves the staleness, and gives the loss for one measured order from several seeds.
-Then fewer bytes: weights averaged now and then (ddp/local_sgd.py) and compressed gradients (ddp/compression.py) against data parallel:
-the bytes are held against their laws, exactly, and the loss after as many steps against data parallel's, seed by seed.
+Then fewer bytes: weights averaged now and then (ddp/local_sgd.py) and compressed gradients (ddp/gradient_compression.py) against data
+parallel: the bytes are held against their laws, exactly, and the loss after as many steps against data parallel's, seed by seed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from math import inf, isclose
+from math import inf
 from statistics import median
 from time import perf_counter
 
 from parlab import units
 from parlab.bench import Bench, Case
-from parlab.ddp import corpus, exam, less, pace, staleness, wire
-from parlab.ddp.less import MEET, PARALLEL, RECIPE
+from parlab.ddp import exam, pace
 from parlab.ddp.parameter_server import Arrival
-from parlab.ddp.slow_workers import EQUAL, ONE, SLOW, SPEEDS, SlowWorkers, network
-from parlab.ddp.training import Single, copies, differs
-from parlab.judge import every, within
+from parlab.ddp.slow_workers import EQUAL, ONE, SLOW, SPEEDS, SlowWorkers
+from parlab.ddp.training import copies, differs
+from parlab.experiments import delayed_gradients, saying_less
+from parlab.experiments.losses import SEEDS, points, relative, words
+from parlab.judge import within
 from parlab.measure import part_clock
+from parlab.predictions import Verdict
 from parlab.records import Curve, Record, compared, measured
 from parlab.start import lab
-from parlab.stats import point
 from parlab.units import span
 from parlab.workers import Workers
 
 SYNC, BOUNDED, ASYNC = "synchronous", "bounded by 2", "asynchronous"
 BOUNDS = {SYNC: 0.0, BOUNDED: 2.0, ASYNC: inf}
 Losses = Mapping[str, Sequence[Sequence[float]]]  # by way, look, seed
-Point = tuple[float, float, float, float]
 # Seconds of sleep that stand for computing a gradient: when it is timed, and where only the order of the gradients matters.
 REST = {"smoke": 2e-3, "quick": 8e-3, "full": 20e-3}
 SHORT = {"smoke": 1e-3, "quick": 2e-3, "full": 5e-3}
 GRADIENTS = {"smoke": 24, "quick": 120, "full": 480}
 LOOKS = 12  # at the loss of a training
-SEEDS = {"smoke": 1, "quick": 6, "full": 12}  # six are the least of which a median has an interval
-STEPS = {"smoke": 16, "quick": 48, "full": 256}
-DELAYS = (0, 1, 2, 3, 7)
-STALE, BY_TIME, BESIDE = "staleness", "loss by time", "loss beside synchronous"  # pictures, one for each speed ...
-LIMIT, LESS = "limit of delayed gradients", "loss beside data parallel"  # ... and one of each
-BATCH = 64
-WORST = 100.0  # nats, and times as much: what a picture of losses ends at
+STALE, BY_TIME, BESIDE = "staleness", "loss by time", "loss beside synchronous"  # pictures, one for each speed
 NEAR = 0.15  # goal: by what share the gain over synchronous may miss that by the laws
-NO_WORSE = 1.25  # goal: the test loss, over the one that it is held against
-EXACT = 0.01  # goal: the limit of delayed gradients
+NO_WORSE = 1.25  # goal: the test loss, over the synchronous one
 
 
 def main(bench: Bench) -> None:
@@ -58,16 +51,16 @@ def main(bench: Bench) -> None:
     least, most = min((p for p in bench.workers if p > 1), default=1), max(bench.workers)
     for team in bench.groups():
         if team.size in (1, least):
-            say_less(bench, team)
+            saying_less.measure(bench, team)
         if 1 < team.size == least:
-            learn_from_less(bench, team)
+            saying_less.learn(bench, team)
         if team.size > 2:
             race(bench, team)
         if 2 < team.size == most:
             learn_from_server(bench, team)
     if most < 3:
         bench.skip(f"a server and two workers need 3 processes, these are {most}: ask for --workers 3, say")
-    limits(bench)
+    delayed_gradients.measure(bench)
     bench.conclude(judge)
 
 
@@ -163,7 +156,7 @@ def tell(
     for way, order in orders.items():
         missed = Counter(a.staleness for a in order)
         stale[way] = [(n, *3 * (missed[n] / len(order),)) for n in sorted(missed)]
-        by_time[way] = [point(order[n - 1].at, at, 0, WORST) for n, at in zip(looks, losses[way], strict=True)]
+        by_time[way] = points((order[n - 1].at for n in looks), losses[way])
         beside[way] = relative(looks, losses[way], losses[SYNC])
         then = [words(at) for at in by_time[way] if at[0] <= stop]
         bench.row(
@@ -182,108 +175,7 @@ def tell(
     bench.curve(f"{BESIDE}, {speeds}", "gradients", "test loss over synchronous', seed by seed", beside, logy=True)
 
 
-def relative(looks: Iterable[int], losses: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> list[Point]:
-    """Return for each look the ratio of losses, paired by seed."""
-    paired = zip(looks, losses, others, strict=True)
-    return [point(n, [a / b for a, b in zip(at, other, strict=True)], 1 / WORST, WORST) for n, at, other in paired]
-
-
-def words(at: Point) -> str:
-    """Write a loss with its interval over the seeds."""
-    _, y, low, high = at
-    return f"{y:.3f} [{low:.3f}, {high:.3f}]" if high < WORST else f"{y:.3f} [?]"
-
-
-class Said:
-    """A way to say less as a case: a run is as many steps as it takes until all ways have met; its bytes are held against their law."""
-
-    def __init__(self, team: Workers, way: str, make: less.Make) -> None:
-        self.team, self.way, self.make = team, way, make
-        self.trainer, self.bytes = make(network()), 0.0
-
-    def run(self) -> None:
-        """Do the steps on one batch."""
-        for _ in range(MEET):
-            self.trainer.step(*corpus.images(0, BATCH))
-
-    def check(self) -> str | None:
-        """Begin anew; the bytes must be the law's, the weights the same on all workers, and where nothing is lost the single process'."""
-        trainer = self.make(network())
-        with wire.Calls() as calls:
-            for step in range(MEET):
-                trainer.step(*corpus.images(step, BATCH))
-        self.bytes, wanted = calls.total / MEET, less.law(trainer)
-        if not isclose(self.bytes, wanted, rel_tol=1e-12):
-            return f"{self.bytes:g} bytes a step, not {wanted:g}"
-        mine = copies(trainer.model.named_parameters())
-        if wrong := differs(mine, self.team.gathered(mine)[0], tolerance=0):
-            return wrong
-        if self.way not in less.LOSSLESS:
-            return None
-        single = Single(network(), RECIPE)
-        for step in range(MEET):
-            single.step(*corpus.images(step, BATCH))
-        return differs(mine, single.weights())
-
-    def facts(self) -> dict[str, float]:
-        """Return what each worker sends in a step."""
-        return {"bytes a step": self.bytes}
-
-
-def say_less(bench: Bench, team: Workers) -> None:
-    """Time a step of each way, and count its bytes."""
-    said = {way: Said(team, way, make) for way, make in less.ways(team.group).items()}
-    cases = {way: Case(one.run, one.check, units=MEET, facts=one.facts) for way, one in said.items()}
-    bench.contrast(team, {"batch": BATCH}, "way", cases, against=PARALLEL, seconds=0.6)
-
-
-def learn_from_less(bench: Bench, team: Workers) -> None:
-    """Train by each way from several seeds; record the test loss, and beside data parallel's, seed by seed."""
-    name = bench.budget.name
-    looks, seeds = range(MEET, STEPS[name] + 1, MEET), range(bench.seed, bench.seed + SEEDS[name])
-    losses = {
-        way: list(zip(*(trained(make, seed, looks) for seed in seeds), strict=True))
-        for way, make in less.ways(team.group).items()
-        if way != "local SGD, H 1"  # which is data parallel
-    }
-    for way, by_look in losses.items():
-        told = f"test loss after {looks[-1]} steps of {units.count(team.size, bench.kind)}"
-        bench.row({"way": way, told: words(point(0, by_look[-1], 0, WORST))})
-    lines = {way: relative(looks, by_look, losses[PARALLEL]) for way, by_look in losses.items() if way != PARALLEL}
-    bench.curve(LESS, "steps", "test loss over data parallel's, seed by seed", lines, logy=True)
-
-
-def trained(make: less.Make, seed: int, looks: range) -> list[float]:
-    """Train from a seed; return the test loss of the workers' average after each of these numbers of steps."""
-    trainer, judged, found = make(network(seed)), network(), []
-    for step in range(1, looks[-1] + 1):
-        trainer.step(*corpus.images(step, BATCH, seed))
-        if step in looks:
-            judged.load_state_dict(trainer.weights())
-            found.append(exam.loss(judged))
-    return found
-
-
-def limits(bench: Bench) -> None:
-    """Measure up to which rate delayed gradients converge, beside the theory."""
-    if not bench.first:
-        return
-    found = {delay: staleness.measured_limit(delay) for delay in DELAYS}
-    for delay, product in found.items():
-        bench.row(
-            {
-                "updates missed": str(delay),
-                "largest rate x curvature": f"{product:.4f}",
-                "theory": f"{staleness.limit(delay):.4f}",
-                "off": f"{product / staleness.limit(delay) - 1:+.2%}",
-            }
-        )
-    lines: dict[str, list[tuple[float, ...]]] = {"measured": [(d, x, x, x) for d, x in found.items()]}
-    lines["theory"] = [(d, staleness.limit(d)) for d in DELAYS]
-    bench.curve(LIMIT, "updates that gradients miss", "largest rate x curvature that converges", lines, logy=True)
-
-
-def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
+def judge(records: list[Record]) -> Iterator[Verdict]:
     """Say what not waiting gains in speed and costs in loss, how stale gradients are, and what saying less saves and costs."""
     pictures = {r.title: r for r in records if isinstance(r, Curve)}
     teams = sorted({m.workers for m in measured(records, way=ASYNC)})
@@ -293,14 +185,11 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
     for speeds in (EQUAL, ONE) if teams else ():
         yield how_stale(pictures[f"{STALE}, {speeds}"], speeds, teams[-1] - 1)
         yield how_good(pictures[f"{BESIDE}, {speeds}"], pictures[f"{BY_TIME}, {speeds}"], speeds)
-    yield how_limited(pictures[LIMIT])
-    for p in sorted({m.workers for m in measured(records, way=PARALLEL) if m.workers > 1}):
-        yield how_little(records, p)
-    if LESS in pictures:
-        yield how_much_worse(pictures[LESS])
+    yield from delayed_gradients.judge(records)
+    yield from saying_less.judge(records)
 
 
-def how_fast(records: list[Record], p: int, speeds: str) -> tuple[str, bool | None]:
+def how_fast(records: list[Record], p: int, speeds: str) -> Verdict:
     """Hold the gain of an asynchronous server over a synchronous one against that by the laws."""
     found = {m.case["way"]: m for m in measured(records, p, workers=speeds)}
     rates, by_law = [], {}
@@ -316,7 +205,7 @@ def how_fast(records: list[Record], p: int, speeds: str) -> tuple[str, bool | No
     )
 
 
-def how_stale(picture: Curve, speeds: str, workers: int) -> tuple[str, bool | None]:
+def how_stale(picture: Curve, speeds: str, workers: int) -> Verdict:
     """Hold the measured staleness against its laws, which no order of gradients can break."""
     missed = {way: {n: share.median for n, share in picture.measured(way).items()} for way in BOUNDS}
     mean = {way: sum(n * share for n, share in found.items()) for way, found in missed.items()}
@@ -328,7 +217,7 @@ def how_stale(picture: Curve, speeds: str, workers: int) -> tuple[str, bool | No
     return told, most[SYNC] == 0 and most[BOUNDED] <= bound and round(mean[ASYNC], 3) <= usual
 
 
-def how_good(beside: Curve, by_time: Curve, speeds: str) -> tuple[str, bool | None]:
+def how_good(beside: Curve, by_time: Curve, speeds: str) -> Verdict:
     """Say what staleness costs after as many gradients, and what not waiting gains after as long."""
     ratios = beside.measured(ASYNC)
     most = max(ratios)
@@ -338,38 +227,6 @@ def how_good(beside: Curve, by_time: Curve, speeds: str) -> tuple[str, bool | No
     told = f"{speeds}: after {most:g} gradients the asynchronous test loss is {span(ratios[most])} times the synchronous one "
     told += f"(goal: at most {NO_WORSE:g}); after {units.seconds(stop)} it is {span(fast[stop])}, the synchronous one {span(then)}"
     return told, within(ratios[most], high=NO_WORSE)
-
-
-def how_limited(picture: Curve) -> tuple[str, bool | None]:
-    """Hold the limit of delayed gradients against the theory."""
-    theory = {point[0]: point[1] for point in picture.lines["theory"]}
-    off = {delay: s.median / theory[delay] - 1 for delay, s in picture.measured("measured").items()}
-    worst = max(off, key=lambda delay: abs(off[delay]))
-    told = ", ".join(f"{s.median:.4f}" for s in picture.measured("measured").values())
-    told = f"largest rate x curvature with gradients that miss {', '.join(f'{d:g}' for d in off)} updates: {told}; "
-    return told + f"theory is missed by {abs(off[worst]):.2%} at most (goal: {EXACT:.0%})", abs(off[worst]) <= EXACT
-
-
-def how_little(records: list[Record], p: int) -> tuple[str, bool | None]:
-    """Hold the bytes of local SGD against 1 / H, and say what each way sends and takes on this host."""
-    sent = {str(m.case["way"]): m.facts["bytes a step"] for m in measured(records, p, batch=BATCH)}
-    took = {str(c.faster["way"]): c for c in compared(records, p, batch=BATCH)}
-    told = ", ".join(f"{way} {sent[way] / sent[PARALLEL]:.3g} ({took[way].ratio.median:.2f})" for way in took)
-    lawful = all(
-        isclose(sent[way] / sent[PARALLEL], 1 / int(way.split("H ")[1]), rel_tol=1e-5) for way in sent if "H " in way
-    )
-    told = f"{units.count(p, 'processes')}: bytes over data parallel's (and speed): {told}; local SGD and DiLoCo send 1 / H"
-    return told, lawful
-
-
-def how_much_worse(picture: Curve) -> tuple[str, bool | None]:
-    """Hold the losses against data parallel's."""
-    last = {way: picture.measured(way) for way in picture.lines}
-    ratios = {way: found[max(found)] for way, found in last.items()}
-    told = ", ".join(f"{way} {span(ratio)}" for way, ratio in ratios.items())
-    steps = max(max(found) for found in last.values())
-    told = f"test loss after {steps:g} steps over data parallel's: {told} (goal: at most {NO_WORSE:g})"
-    return told, every(within(ratio, high=NO_WORSE) for ratio in ratios.values())
 
 
 if __name__ == "__main__":

@@ -13,22 +13,20 @@ from time import perf_counter
 from typing import Any
 
 import torch
-import torch._dynamo  # which the library would import after the workers are forked, in each of them
 
 from parlab import units
 from parlab.bench import AGAIN, Bench, Case
-from parlab.ddp import footprint, models
+from parlab.ddp import models
 from parlab.ddp.every_way import ADAM, Make, Proof, counted, ways
 from parlab.ddp.tasks import Task, tidy
 from parlab.ddp.training import Recipe, Single, Trainer
 from parlab.errors import CheckFailed
+from parlab.experiments import growing
 from parlab.judge import within
-from parlab.predictions import over
-from parlab.records import Measurement, Record, Row, measured
+from parlab.predictions import Verdict, over
+from parlab.records import Measurement, Record, measured
 from parlab.start import lab
 from parlab.workers import Workers
-
-Verdict = tuple[str, bool | None]
 
 PEAK = 989e12  # FLOP/s, bfloat16, dense. Source: NVIDIA, H200 data sheet; H100 SXM has the same
 MFU_GOALS = {models.GPT2.name: 0.48, models.BILLION.name: 0.50}  # of it, by one H200
@@ -50,7 +48,6 @@ LARGE: Races = {
     Task(models.SEVEN, 2, LEAN, lean=True): ("TP", "TP, sequence"),
 }
 HOLDS, SENDS = "holds, MiB", "sends, MiB"  # facts of a worker: from step to step, and in each
-HELD, LAW, FITS = "a worker holds", "of the law", "fits "  # columns
 
 
 def main(bench: Bench) -> None:
@@ -63,7 +60,7 @@ def main(bench: Bench) -> None:
                 race(bench, team, task, {way: makes[way] for way in chosen if way in makes})
                 tidy(team.device)
         if makes:
-            grow(bench, team, footprint.SMALLEST if smoke else footprint.DEEPER if on_gpus else footprint.WIDER, makes)
+            growing.measure(bench, team, makes)
     bench.conclude(judge)
 
 
@@ -160,35 +157,6 @@ def repeated(team: Workers, case: Case, often: int) -> Case:
     return replace(case, run=runs, units=often)
 
 
-def grow(bench: Bench, team: Workers, growth: footprint.Growth, makes: dict[str, Make]) -> None:
-    """Have each way hold the largest network that fits by the law, and data parallel the next one too.
-
-    What data parallel takes each worker tries by itself: one that runs out of memory could not tell the others.
-    """
-    limit, who, points = growth.limit, units.count(team.size, bench.kind), dict[str, list[list[float]]]()
-    laws = {shape: {way: footprint.law(way, shape, team.size) for way in footprint.WAYS} for shape in growth.shapes}
-    fit = {way: [shape for shape in laws if laws[shape][way] <= limit] for way in footprint.WAYS}
-    beyond = [shape for shape in laws if shape not in fit["DP"]][:1]
-    for shape in laws:
-        for way, law in laws[shape].items():
-            tried = shape in fit[way][-1:] or (way == "DP" and shape in beyond)
-            make = Single if way == "DP" else makes[way]
-            try:
-                held = max(team.gathered(footprint.held(make, shape, team.device, limit))) if tried else law
-            except ValueError:  # it was told in the race
-                continue
-            points.setdefault(way, []).append([shape.parameters, law, law, law])
-            found = (
-                {HELD: units.nbytes(held), LAW: f"{held / law:.4f}"}
-                if tried and held < inf
-                else dict.fromkeys((HELD, LAW), "")
-            )
-            told = {"network": shape.name, "workers": who, "way": way, "by the law": units.nbytes(law)}
-            bench.row(told | found | {FITS + units.nbytes(limit): "yes" if held <= limit else "no"})
-    points["limit"] = [[shape.parameters, limit] for shape in growth.shapes]
-    bench.curve(f"What each of {who} must hold", "parameters", "bytes", points, logx=True, logy=True)
-
-
 def judge(records: list[Record]) -> Iterator[Verdict]:
     """Say for each network and number of workers what is the same, what each way takes, which is fastest; then what fits where."""
     found: dict[tuple[int, str, str, str], dict[str, Measurement]] = {}
@@ -206,7 +174,7 @@ def judge(records: list[Record]) -> Iterator[Verdict]:
             yield utilization(who, min(by_way.values(), key=lambda m: m.seconds.median))
         if network in TP_GOALS and "TP, sequence" in by_way:
             yield ideal(who, by_way["serial"], by_way["TP, sequence"])
-    yield from fitting([r.row for r in records if isinstance(r, Row) and HELD in r.row])
+    yield from growing.judge(records)
 
 
 def same(who: str, others: Sequence[Measurement]) -> Verdict:
@@ -244,20 +212,6 @@ def utilization(who: str, best: Measurement) -> Verdict:
         return words, within(share, high=1.0)
     mfu = best.seconds.map(lambda seconds: best.work["flops"] / seconds / PEAK)
     return f"{words}, {units.span(mfu, 3)} of 989 TFLOP/s (goal: {goal})", within(mfu, low=goal)
-
-
-def fitting(rows: Sequence[dict[str, str]]) -> Iterator[Verdict]:
-    """Say how near the law is, and which ways are left where data parallel is not."""
-    if misses := [abs(float(row[LAW]) - 1) for row in rows if row[LAW]]:
-        words = f"{len(misses)} times the fullest worker of a way held what the law says within {max(misses):.2%} (goal: 0.1 %)"
-        yield words, max(misses) <= 0.001
-    for who, limit in dict.fromkeys((row["workers"], name) for row in rows for name in row if name.startswith(FITS)):
-        at_most: dict[str, list[str]] = {}
-        for way in footprint.WAYS:
-            fit = [row["network"] for row in rows if (row["workers"], row["way"], row.get(limit)) == (who, way, "yes")]
-            at_most.setdefault(fit[-1] if fit else "none", []).append(way)
-        each = "; ".join(f"{', '.join(found)} {network}" for network, found in at_most.items())
-        yield f"{who} of {limit.removeprefix(FITS)}: the largest network that fits, by way: {each}", len(at_most) > 1
 
 
 if __name__ == "__main__":

@@ -12,37 +12,27 @@ from copy import deepcopy
 from functools import partial
 
 import torch
-import torch._dynamo  # DistributedDataParallel would import it, after the workers are forked, in each of them
-import torch.distributed as dist
 from torch import Tensor
 
 from parlab.bench import Bench, Case
-from parlab.ddp import corpus, models, rings, training, wire
+from parlab.ddp import corpus, models, training, wire
 from parlab.ddp.frugal import frugal
 from parlab.ddp.sharding_laws import ALONE, WAYS, Way
 from parlab.ddp.training import Recipe
 from parlab.ddp.workload import untrained
+from parlab.experiments import collectives
 from parlab.judge import within
-from parlab.predictions import over
-from parlab.records import Comparison, Record, Row, all_say, compared, measured
+from parlab.predictions import Verdict, over
+from parlab.records import Comparison, Record, Row, compared, measured
 from parlab.start import lab
 from parlab.stats import verdict
-from parlab.units import count, nbytes, rate, span
+from parlab.units import count, rate, span
 from parlab.workers import Workers
-
-Verdict = tuple[str, bool | None]
-
-# torch 2.13 renamed the collectives that take one tensor, and warns of the old names.
-REDUCE_SCATTER = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
-ALL_GATHER = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
 
 ONE = {"one alone": ALONE}
 HELD, SENT = "held, B a parameter", "sent, of the gradients"  # columns
 COUNTED = models.Shape(width=128, depth=4, heads=4)  # 0.9 million parameters: what is around a message is below 1 %
-SWEPT = {"smoke": ("1 MiB", "1 MiB"), "quick": ("256 KiB", "16 MiB"), "full": ("16 KiB", "64 MiB")}
-GPUS_SWEPT = {"smoke": ("1 MiB", "1 MiB"), "quick": ("64 KiB", "256 MiB"), "full": ("64 KiB", "1 GiB")}
 RACED = {"smoke": (models.TINY, 1), "quick": (models.Shape(192, 4, 4), 1), "full": (models.SMALL, 8)}  # rows a worker
-FROM = 2**20  # bytes; from here on the ring is to be faster than gloo
 GOAL = 0.89  # of ideal, for FSDP2 on two H200. Source: KempnerForge, benchmarks/mfu_scaling, 7B
 SECONDS = 5.0  # enough for six rounds of steps
 
@@ -55,7 +45,7 @@ def main(bench: Bench) -> None:
             for name, way in WAYS.items():
                 examine(bench, team, name, way)
         if 1 < team.size <= bench.cores:
-            sweep(bench, team)
+            collectives.measure(bench, team)
         if on_gpus:
             weak(bench, team)
         elif 1 < team.size <= bench.cores:
@@ -69,7 +59,8 @@ def examine(bench: Bench, team: Workers, name: str, way: Way) -> None:
     trainer = way.make(deepcopy(untrained(COUNTED, team.device)), Recipe("adamw", 1e-3), team.group)
     batch = [x.to(team.device) for x in corpus.passages(0, p, 16)]
     trainer.step(*batch)  # gives the optimizer its state
-    sent = team.gathered(sent_in(team, lambda: trainer.step(*batch)) / (4 * parameters))
+    sends = wire.sent_in(lambda: trainer.step(*batch), team.group, team.device.type == "cuda")
+    sent = team.gathered(sends / (4 * parameters))
     held = team.gathered(trainer.held().total / parameters)
     bench.row(
         {
@@ -79,78 +70,10 @@ def examine(bench: Bench, team: Workers, name: str, way: Way) -> None:
             "law": f"{way.held(p):.2f}",
             "on the fullest": f"{max(held):.2f}",
             SENT: f"{sum(sent) / p:.3f}",
-            "law here": f"{way.sent(p, library(team)):.3f}",
+            "law here": f"{way.sent(p, team.library):.3f}",
             "least": f"{way.sent(p, 'NCCL'):.3f}",
         }
     )
-
-
-def sent_in(team: Workers, run: Callable[[], object]) -> float:
-    """Return the bytes that this worker sends in a run: as the kernel counts them, of GPUs as the calls say."""
-    if team.device.type == "cuda":
-        with wire.Calls() as calls:
-            run()
-        return float(calls.total)
-    team.barrier()
-    before = wire.sent()
-    run()
-    team.barrier()  # what was sent has arrived
-    return wire.sent() - before
-
-
-def sweep(bench: Bench, team: Workers) -> None:
-    """Race our reduce-scatter and all-gather against the library's, by size: that of all parts together."""
-    swept = GPUS_SWEPT if team.device.type == "cuda" else SWEPT
-    for n in bench.sizes(*swept[bench.budget.name]):
-        x = torch.from_numpy(bench.random(n // 4)).float().to(team.device)
-        for name, cases in (("reduce-scatter", scatters(team, x)), ("all-gather", gathers(team, x))):
-            told: dict[str, str | int | float] = {"collective": name, "over": library(team), "bytes": n}
-            bench.contrast(team, told, "way", cases, against="library", control=True, seconds=1.5)
-
-
-def scatters(team: Workers, x: Tensor) -> dict[str, Case]:
-    """Return the ways to sum x over the workers and to keep a part."""
-    out, parts = torch.empty_like(x.chunk(team.size)[0]), x.chunk(team.size)
-
-    def check() -> str | None:
-        total = x.clone()
-        dist.all_reduce(total, group=team.group)
-        return None if torch.allclose(out, total.chunk(team.size)[team.rank]) else "it differs from an all-reduce"
-
-    runs = {
-        "library": lambda: REDUCE_SCATTER(out, x, group=team.group),
-        "ring": lambda: rings.reduce_scatter(out, parts, team.group),
-    }
-    return raced(team, runs, check, out, x)
-
-
-def gathers(team: Workers, x: Tensor) -> dict[str, Case]:
-    """Return the ways to bring parts together, of which this worker's is that of x."""
-    out, mine = torch.empty_like(x), x.chunk(team.size)[team.rank]
-    parts = out.chunk(team.size)
-
-    def check() -> str | None:
-        total = torch.zeros_like(x)
-        total.chunk(team.size)[team.rank].copy_(mine)
-        dist.all_reduce(total, group=team.group)
-        return None if torch.equal(out, total) else "it differs from a sum of which each has a part"
-
-    runs = {
-        "library": lambda: ALL_GATHER(out, mine, group=team.group),
-        "ring": lambda: rings.all_gather(parts, mine, team.group),
-    }
-    return raced(team, runs, check, out, x)
-
-
-def raced(
-    team: Workers, runs: dict[str, Callable[[], object]], check: Callable[[], str | None], out: Tensor, x: Tensor
-) -> dict[str, Case]:
-    """Return the cases of a collective, with what each sends."""
-    sent = {name: sent_in(team, run) for name, run in runs.items()}
-    return {
-        name: Case(run, check, [out], [x], work={"bytes": x.nbytes}, facts=partial(dict, sent=sent[name]))
-        for name, run in runs.items()
-    }
 
 
 def race(bench: Bench, team: Workers) -> None:
@@ -192,13 +115,8 @@ def steps(
             work={"flops": shape.flops_per_token * tokens * team.size},
             facts=partial(dict, peak(run, before) if team.device.type == "cuda" else {}),
         )
-    told: dict[str, str | int | float] = {"model": shape.name, "over": library(team), "tokens a worker": tokens}
+    told: dict[str, str | int | float] = {"model": shape.name, "over": team.library, "tokens a worker": tokens}
     bench.contrast(team, told, "way", cases, against="DDP" if "DDP" in ways else None, seconds=SECONDS)
-
-
-def library(team: Workers) -> str:
-    """Name what carries the messages."""
-    return "NCCL" if team.device.type == "cuda" else "gloo"
 
 
 def peak(run: Callable[[], object], before: int) -> dict[str, float]:
@@ -227,8 +145,7 @@ def judge(records: list[Record]) -> Iterator[Verdict]:
     rows = [r.row for r in records if isinstance(r, Row)]
     for workers in dict.fromkeys(row["workers"] for row in rows):
         yield from counted(workers, {row["way"]: row for row in rows if row["workers"] == workers})
-    for collective in ("reduce-scatter", "all-gather"):
-        yield from gains(records, collective)
+    yield from collectives.judge(records)
     for c in compared(records):
         if c.faster.get("way") in WAYS:
             yield cost(records, c)
@@ -251,23 +168,6 @@ def counted(workers: str, rows: dict[str, dict[str, str]]) -> Iterator[Verdict]:
     ):
         ours = f"FSDP2 over our ring {sent['FSDP2 (our ring)']:.2f}"
         yield f"{workers}, since gloo's reduce-scatter is an all-reduce: {more}; {ours}", True
-
-
-def gains(records: list[Record], collective: str) -> Iterator[Verdict]:
-    """Say what the ring gains over the library's collective from 1 MiB on."""
-    found = [c for c in compared(records, collective=collective, way="ring") if float(c.faster["bytes"]) >= FROM]
-    for library, workers in dict.fromkeys((str(c.faster["over"]), c.workers) for c in found):
-        by_size = {c.faster["bytes"]: c for c in found if (c.faster["over"], c.workers) == (library, workers)}
-        raced = measured(records, workers, over=library, collective=collective)
-        sent = {(m.case["way"], m.case["bytes"]): m.facts["sent"] for m in raced}
-        share = max(sent["ring", n] / sent["library", n] for n in by_size)
-        times = ", ".join(f"{span(c.ratio)} at {nbytes(float(n))}" for n, c in by_size.items())
-        told = f"{workers} workers, {collective}: the ring sends {share:.2f} of what {library}'s sends, times as fast: {times}"
-        if (library, collective) == ("gloo", "reduce-scatter"):
-            faster = all_say(by_size.values(), "faster")
-            yield f"{told} (goals: 0.50, faster from 1 MiB on)", False if share > 0.505 else faster
-        else:
-            yield told, None if any(c.says == "cannot tell" for c in by_size.values()) else True
 
 
 def cost(records: list[Record], c: Comparison) -> Verdict:

@@ -7,43 +7,33 @@ other worker goes on meanwhile. Beside it: what a checkpoint costs, how often to
 moments of their saving lose anything.
 """
 
-import json
-import multiprocessing
-import os
 import random
 import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from math import isfinite
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
 
 import torch
-import torch._dynamo  # the first optimizer imports it, which takes more than a second: once, before the fork
 
-from parlab import forked, lives, process, results, units, workers
+from parlab import forked, lives, results, units
 from parlab.bench import Bench, Case
-from parlab.ddp import checkpoint_interval, checkpoints, elastic_by_torchft, savers
+from parlab.ddp import checkpoint_interval, checkpoints, savers
 from parlab.ddp.mortal import EVERY, Training
 from parlab.ddp.sharded import ZeRO1
 from parlab.errors import CheckFailed
+from parlab.experiments import restarts
 from parlab.judge import hidden_share, within
-from parlab.launch import Command
 from parlab.measure import Alone, Part, part_clock
-from parlab.predictions import over
+from parlab.predictions import Verdict, over
 from parlab.records import Record, Row, compared, measured
 from parlab.start import lab
 from parlab.units import span
 from parlab.workers import Workers
 
-ASKED = "PARLAB_SURVIVE"  # set for the workers that torchrun starts: what they are to do
-LIMIT = 90.0  # seconds that a training may take
 ATOMIC, KILLED = "atomically", "a SIGKILL"
 KILLS = {"smoke": 3, "quick": 10, "full": 100}  # of processes that do nothing but save
 JOBS = 2, 1024, 16384  # GPUs
@@ -56,8 +46,11 @@ def main(bench: Bench) -> None:
     with tempfile.TemporaryDirectory(dir=bench.out) as name:  # on the disk that the reader has chosen
         home = Path(name)
         calm = training(bench, home / "undisturbed", kill=False)
-        again(calm, partial(costs, bench, calm))
-        ways: dict[str, Callable[[Training], None]] = {"torchrun": partial(torchrun, bench), "forked anew": again}
+        restarts.by_forks(calm, partial(costs, bench, calm))
+        ways: dict[str, Callable[[Training], None]] = {
+            "torchrun": partial(restarts.torchrun, log=bench.out / "torchrun.log"),
+            "forked anew": restarts.by_forks,
+        }
         for way, run in ways.items():
             killed = training(bench, home / way)
             run(killed)
@@ -66,7 +59,7 @@ def main(bench: Bench) -> None:
             bench.skip("torchft is not installed, which goes on without a dead worker: pip install torchft-nightly")
         else:
             killed = training(bench, home / "torchft")
-            torchft(bench, killed)
+            restarts.torchft(killed, bench.out / "torchft.log")
             off = abs(calm.loss(torch.load(home / "torchft" / "weights")) - calm.loss(calm.state()["weights"]))
             show_recovery(bench, team, "torchft", killed, {"loss off by": off})
         resharded(bench, calm)
@@ -80,94 +73,6 @@ def training(bench: Bench, folder: Path, kill: bool = True) -> Training:
     """Make a place for a training."""
     (folder / "checkpoints").mkdir(parents=True)
     return Training(str(folder), bench.budget.name, kill)
-
-
-def worker_of_torchrun() -> NoReturn:
-    """Be one of the workers that torchrun starts."""
-    asked = Training(**json.loads(os.environ[ASKED]))
-    rank, life = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    stamps = lives.Stamps(Path(asked.folder), rank, life)
-    stamps.reached(lives.STARTED, lives.process_start())
-    stamps.reached(lives.IMPORTED)
-    team = workers.join(rank, int(os.environ["WORLD_SIZE"]), None)
-    asked.run(team.group, life, stamps.reached)
-    workers.leave(0)
-
-
-def torchrun(bench: Bench, asked: Training) -> None:
-    """Let torchrun start the workers, and start them again after a kill."""
-    module = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
-    argv = [sys.executable, *module, "--monitor-interval", "0.1", str(Path(__file__).resolve())]
-    command = Command(argv, {ASKED: json.dumps(asdict(asked)), "OMP_NUM_THREADS": "1"})
-    log = bench.out / "torchrun.log"
-    ended = process.run(command, limit=LIMIT, log=log)
-    if ended.timed_out or ended.status:
-        told = f"was ended at its limit of {LIMIT:g} s" if ended.timed_out else f"ended with status {ended.status}"
-        raise CheckFailed(f"torchrun {told}: what it printed is in {log}")
-
-
-def forked_worker(asked: Training, life: int, more: Callable[[Workers, ZeRO1], None] | None, rank: int) -> NoReturn:
-    """Be one of the workers that are forked; more: what they do together after the training."""
-    stamps = lives.Stamps(Path(asked.folder), rank, life)
-    stamps.reached(lives.STARTED)
-    team = workers.join(rank, 2, Path(asked.folder) / f"store {life}")
-    trainer = asked.run(team.group, life, stamps.reached)
-    if more:
-        more(team, trainer)
-    workers.leave(0)
-
-
-def again(asked: Training, more: Callable[[Workers, ZeRO1], None] | None = None) -> None:
-    """Fork the workers, and fork them again after a kill: this process has imported torch once for all of them."""
-    for life in range(1 + asked.kill):
-        statuses = forked.run(2, partial(forked_worker, asked, life, more), LIMIT)
-    if any(statuses):
-        raise CheckFailed(f"workers that were forked ended with statuses {statuses}")
-
-
-def worker_of_torchft(asked: Training, address: str, log: Path, worker: int, life: int) -> NoReturn:
-    """Be one of the workers that go on without each other. What torchft says goes to a file of its own: it says much."""
-    for stream in (1, 2):
-        os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), stream)
-    torch.set_num_threads(1)
-    stamps = lives.Stamps(Path(asked.folder), worker, life)
-    stamps.reached(lives.STARTED)
-    asked.run_by_torchft(worker, life, stamps.reached, address)
-    os._exit(0)  # threads of its manager still run
-
-
-def keep_lighthouse(told: Connection) -> None:
-    """Keep torchft's server until this process is ended."""
-    server = elastic_by_torchft.lighthouse()
-    told.send(server.address())
-    told.poll(None)
-
-
-def torchft(bench: Bench, asked: Training) -> None:
-    """Let a worker die while the other one goes on; start it again at once."""
-    fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe()
-    lighthouse = fork.Process(target=keep_lighthouse, args=(there,))
-    lighthouse.start()
-    log = bench.out / "torchft.log"
-    started = [lighthouse]
-    try:
-        if not here.poll(LIMIT):
-            raise CheckFailed("the lighthouse of torchft did not start")
-        start = partial(worker_of_torchft, asked, here.recv(), log)
-        lived, died, revived = (fork.Process(target=start, args=who) for who in ((0, 0), (1, 0), (1, 1)))
-        for one in (lived, died, revived):
-            one.start()
-            started.append(one)
-            if one is died:
-                died.join(LIMIT)
-        for one in (lived, revived):
-            one.join(LIMIT)
-    finally:
-        for one in started:
-            one.kill()
-    if (lived.exitcode, revived.exitcode) != (0, 0):
-        raise CheckFailed(f"workers of torchft ended with {lived.exitcode} and {revived.exitcode}: see {log}")
 
 
 def unlike(calm: Training, killed: Training) -> int:
@@ -236,7 +141,8 @@ def kill_savers(bench: Bench, way: str, save: Callable[[Path, int], None], home:
     for number in range(KILLS[bench.budget.name]):
         folder = home / f"{way} {number}"
         folder.mkdir()
-        (status,) = forked.run(1, partial(savers.save_until_killed, save, folder, draw.uniform(0.001, 0.03)), LIMIT)
+        saver = partial(savers.save_until_killed, save, folder, draw.uniform(0.001, 0.03))
+        (status,) = forked.run(1, saver, restarts.LIMIT)
         if status != -signal.SIGALRM:
             raise CheckFailed(f"a process that saves {way} was not killed: status {status}")
         found.append(savers.left(folder))
@@ -288,7 +194,7 @@ def best_intervals(bench: Bench) -> None:
     )
 
 
-def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
+def judge(records: list[Record]) -> Iterator[Verdict]:
     """Say what the kill cost, what saving costs and hides, and what kills during a save left."""
     for m in measured(records, after=KILLED):
         told = f"{m.case['way']}: {units.seconds(m.seconds.median)} from the kill to the next step"
@@ -324,6 +230,4 @@ def judge(records: list[Record]) -> Iterable[tuple[str, bool | None]]:
 
 
 if __name__ == "__main__":
-    if ASKED in os.environ:
-        worker_of_torchrun()
     lab("survive_a_kill", main)

@@ -8,7 +8,7 @@ from statistics import median
 
 from parlab.judge import every, within
 from parlab.records import Measurement
-from parlab.stats import Interval
+from parlab.stats import Interval, paired_ratio
 
 Verdict = tuple[str, bool | None]
 
@@ -19,6 +19,13 @@ def over(numerator: Interval, denominator: Interval) -> Interval:
     if not all(map(isfinite, (numerator.low, numerator.high, denominator.low, denominator.high))):
         return Interval(ratio, -inf, inf, n)
     return Interval(ratio, numerator.low / denominator.high, numerator.high / denominator.low, n)
+
+
+def times_as_long(one: Measurement, other: Measurement) -> Interval:
+    """Return how many times as long the one takes as the other of its contrast: round by round, by medians where rounds were dropped."""
+    if len(one.samples) == len(other.samples):
+        return paired_ratio(one.samples, other.samples)
+    return over(one.seconds, other.seconds)
 
 
 def curves(measured: Sequence[Measurement], by: str) -> dict[str, list[Measurement]]:

@@ -38,6 +38,11 @@ class Workers:
         """Return what times a run: on a GPU it ends when the GPU has done it."""
         return Clock("host, GPU awaited", _awaited, clock_step()) if self.device.type == "cuda" else None
 
+    @property
+    def library(self) -> str:
+        """Return what carries tensors from worker to worker."""
+        return "NCCL" if self.device.type == "cuda" else "gloo"
+
     def barrier(self) -> None:
         """Let all workers arrive before any goes on; a GPU has then done all that was asked of it."""
         if self.device.type == "cuda":

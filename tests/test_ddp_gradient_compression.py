@@ -9,8 +9,8 @@ import torch
 
 from parlab.ddp import corpus, models, wire
 from parlab.ddp.buckets import Bucket
-from parlab.ddp.compression import Half, PowerSGD, TopK
 from parlab.ddp.data_parallel import Bucketed, Flat
+from parlab.ddp.gradient_compression import Half, PowerSGD, TopK
 from parlab.ddp.training import Recipe, Single, differs
 
 if TYPE_CHECKING:
