@@ -8,7 +8,7 @@ Step k reads array k % 2 and writes the other; a run takes an even number of ste
 import cupy as cp
 import numpy as np
 
-from parlab.cuda.buffers import address
+from parlab.cuda.buffers import Host, address
 from parlab.cuda.peers import launched
 from parlab.cuda.streams import Do, Run, main
 
@@ -21,6 +21,11 @@ BAND = 1024  # rows that are checked at a time
 Steps = tuple[Do, Do]  # what issues the operation of an even step, and of an odd one
 
 
+def padded(columns: int) -> int:
+    """Return the points from row to row: the columns and their boundary, and padding up to a whole line."""
+    return -(-(columns + 2) // LINE) * LINE
+
+
 class Slab:
     """Rows `first` to `first + rows - 1` of the rows 1 to `total` inside the boundary of a grid, on one GPU.
 
@@ -29,7 +34,7 @@ class Slab:
 
     def __init__(self, gpu: int, first: int, rows: int, total: int, columns: int) -> None:
         self.gpu, self.first, self.rows, self.total, self.columns = gpu, first, rows, total, columns
-        self.pitch = -(-(columns + 2) // LINE) * LINE
+        self.pitch = padded(columns)
         with cp.cuda.Device(gpu):
             self.u = cp.empty((2, rows + 2, self.pitch))
 
@@ -48,6 +53,23 @@ class Slab:
             sizes = self.rows, self.columns, self.pitch, self.first, self.total, array
             self._launched("start", self.rows + 2, 1, [self.row(array, 0)], sizes)(cp.cuda.Stream.null)
         device.synchronize()
+
+    def take(self, grid: Host) -> None:
+        """Start from a grid in main memory, shape (total, columns): these rows of it and the halo in array 0, zeros around."""
+        low, high = max(1, self.first - 1), min(self.total, self.first + self.rows)  # inner rows count from 1
+        with cp.cuda.Device(self.gpu):
+            cp.cuda.runtime.deviceSynchronize()
+            self.u.fill(0)
+            rows = slice(low - self.first + 1, high - self.first + 2)
+            self.u[0, rows, 1 : self.columns + 1] = cp.asarray(grid[low - 1 : high])
+            cp.cuda.runtime.deviceSynchronize()
+
+    def points(self) -> Host:
+        """Return the values of array 0, shape (rows, columns), in main memory; what was issued is over by then."""
+        with cp.cuda.Device(self.gpu):
+            cp.cuda.runtime.deviceSynchronize()
+            found: Host = cp.asnumpy(self.u[0, 1 : self.rows + 1, 1 : self.columns + 1])
+        return found
 
     def sweep(self, begin: int, end: int, other: "Slab | None" = None) -> Steps:
         """Return what sweeps rows begin to end - 1. other: on another GPU, whose nearest row is read in place of the halo."""

@@ -6,6 +6,8 @@
 The values and results lie in memory shared with rank 0, which scatters the values over the ranks and gathers their results. The hop between
 this program and the ranks is a word to each over a local socket, and one back: run(parts, parts, 0) measures it. Between two runs the ranks
 wait on that socket: an MPI that waits for a message keeps its core busy, and would disturb whatever else is measured.
+
+`Ranks` is the pool without the task: what its ranks do when they are told three numbers is their program's business.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
@@ -40,18 +42,21 @@ class Command(Protocol):
         """The variables."""
 
 
-class RankPool:
-    """`workers` MPI ranks. launch(workers, program) gives the command that starts them on this machine.
+Launch = Callable[[int, Sequence[str]], Command]
 
+
+class Ranks:
+    """`workers` MPI ranks that run a module: launch(workers, program) gives the command that starts them on this machine.
+
+    It is started as `-m MODULE SOCKET ARGUMENTS`, calls in at the socket with its rank, and then obeys orders until it is told LEAVE.
     Linux. RuntimeError, in one line, where they do not start, or one of them fails.
     """
 
-    def __init__(self, block: Block, workers: int, launch: Callable[[int, Sequence[str]], Command]) -> None:
+    def __init__(self, workers: int, launch: Launch, module: str, *arguments: str) -> None:
         self.folder = tempfile.TemporaryDirectory()  # only this user may enter it, so nobody else may call in
         self.log = Path(self.folder.name) / "log"
         address = str(Path(self.folder.name) / "socket")
-        program = ["-m", "parlab.openmp_like.rank_member", address, block.name]
-        command = launch(workers, program)
+        command = launch(workers, ["-m", module, address, *arguments])
         self.ranks: dict[int, socket.socket] = {}
         self.at_rest = False  # all ranks are there, and wait for the next order
         with self.log.open("wb") as log, socket.socket(socket.AF_UNIX) as door:
@@ -88,14 +93,14 @@ class RankPool:
                 self.ranks[ORDER.unpack(hello)[0]] = caller
         raise RuntimeError(f"only {len(self.ranks)} of {workers} MPI ranks came: {self._last_words()}")
 
-    def run(self, count: int, parts: int, steps: int) -> None:
-        """Do the task on the first `count` values by the ranks 0 to parts - 1; the others go on waiting."""
+    @contextlib.contextmanager
+    def told(self, *order: int, to: int) -> Iterator[socket.socket]:
+        """Give the ranks 0 to `to` - 1 an order, the others go on waiting; in the `with` block receive from rank 0 all of its answer."""
         self.at_rest = False
         try:
-            for rank in range(parts):
-                self.ranks[rank].sendall(ORDER.pack(count, parts, steps))
-            if not receive(self.ranks[0], len(DONE)):
-                raise ConnectionError
+            for rank in range(to):
+                self.ranks[rank].sendall(ORDER.pack(*order))
+            yield self.ranks[0]
         except OSError:
             self._end()
             raise RuntimeError(f"the MPI ranks gave no answer: {self._last_words()}") from None
@@ -128,3 +133,16 @@ class RankPool:
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip(" -*=")]
         raised = [line for line in lines if re.match(r"\w+(Error|Exception)\b", line)]
         return (raised or lines or ["the launcher said nothing"])[-1]
+
+
+class RankPool(Ranks):
+    """MPI ranks that do the task of parlab.openmp_like.pools on the values of a block."""
+
+    def __init__(self, block: Block, workers: int, launch: Launch) -> None:
+        super().__init__(workers, launch, "parlab.openmp_like.rank_member", block.name)
+
+    def run(self, count: int, parts: int, steps: int) -> None:
+        """Do the task on the first `count` values by the ranks 0 to parts - 1."""
+        with self.told(count, parts, steps, to=parts) as first:
+            if not receive(first, len(DONE)):
+                raise ConnectionError
