@@ -9,8 +9,10 @@ from parlab.catalogue import Lab
 from parlab.groups import groups, verdicts
 from parlab.judge import at_once, on_free_cores
 from parlab.records import PROOF, Case, Comparison, Measurement, Record, Row
+from parlab.sheet import Sheet
 from parlab.stats import Interval
-from parlab.tables import SHAPES, table_of_rows
+from parlab.table import printed
+from parlab.tables import SHAPES, findings
 
 LAB = Lab("x", "openmp_like", "?", "?", "way", along=["bytes"])
 
@@ -53,9 +55,13 @@ def test_groups_share_all_but_the_columns_and_the_sweep_and_leave_proofs_and_con
 
 
 def text(group_title: str) -> str:
-    out = io.StringIO()
     group = next(g for g in groups(LAB, RECORDS) if g.title == group_title)
-    Console(file=out, width=140).print(SHAPES[group.shape](group, verdicts(RECORDS))[0])
+    return text_of(SHAPES[group.shape](group, verdicts(RECORDS)))
+
+
+def text_of(sheet: Sheet) -> str:
+    out = io.StringIO()
+    Console(file=out, width=140).print(printed(sheet))
     return out.getvalue()
 
 
@@ -74,11 +80,9 @@ def test_findings_with_the_same_columns_share_a_table_and_doubles_show_once() ->
         Row("x", {"clause": "if", "says": "[ok]"}),
         Row("x", {"layer": "omp"}),
     ]
-    out = io.StringIO()
-    for table in table_of_rows(rows):
-        Console(file=out, width=100).print(table)
-    assert out.getvalue().count("[ok]") == 1
-    assert "layer" in out.getvalue()
+    first, second = map(text_of, findings(rows))
+    assert first.count("[ok]") == 1
+    assert "layer" in second
 
 
 ALONE, TOGETHER = {PROOF: "omp", "work": "alone"}, {PROOF: "omp", "work": "together"}

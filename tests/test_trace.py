@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parlab import catalogue, plots, results, trace
+from parlab import catalogue, panels, plots, results, trace
 from parlab.catalogue import RECORDED
 from parlab.cuda.pipeline_simulation import simulate
 from parlab.cuda.profiles import H200
@@ -110,7 +110,6 @@ def test_a_lab_with_timelines_has_them_drawn_and_traced_and_they_are_told_apart(
     found = plots.draw(catalogue.labs()["overlap_killers"], run, tmp_path)
     assert [path.name for path in found] == ["overlap_killers-timeline.svg", "overlap_killers-trace.json"]
     assert len({event["pid"] for event in valid(found[1])}) == 11  # the picture shows nine
-    assert [plots.told(path).split(":")[0] for path in found] == ["picture", "trace"]
     assert plots.draw(catalogue.labs()["overlap_killers"], Run(run.header, []), tmp_path) == []
 
 
@@ -122,8 +121,8 @@ def test_a_trace_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> Non
 def test_panels_share_an_axis_of_time_unless_one_is_ten_times_as_long(tmp_path: Path) -> None:
     def ends(*seconds: float) -> list[float]:
         return [
-            panel.keywords["right"]  # type: ignore[attr-defined]
-            for panel in plots._timelines([kept("", [("h2d", [(0.0, end, "h2d 0")])]) for end in seconds])
+            panel.draw.keywords["right"]  # type: ignore[attr-defined]
+            for panel in panels.timelines([kept("", [("h2d", [(0.0, end, "h2d 0")])]) for end in seconds])
         ]
 
     assert ends(1.0, 4.0, 9.0) == [9.0, 9.0, 9.0]

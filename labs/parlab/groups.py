@@ -41,6 +41,12 @@ class Group:
         """Write a value of the swept parameter."""
         return units.nbytes(value) if self.along.endswith("bytes") else f"{value:g}"
 
+    @property
+    def axis(self) -> str:
+        """Return what stands at the axis of the swept parameter."""
+        name, _, unit = self.along.rpartition("_")
+        return {"bytes": f"{name} size".strip(), "us": f"{name}, us"}.get(unit, self.along.replace("_", " "))
+
     def serial(self, workers: int) -> Measurement:
         """Return the serial program that was measured beside this number of workers, else the one beside the fewest."""
         found = sorted((m for m in self.measured if self.name(m) == "serial"), key=lambda m: m.workers)
@@ -66,7 +72,7 @@ def groups(lab: Lab, records: list[Record]) -> list[Group]:
     several = len({m.kind for m in shown}) > 1
     found: dict[str, list[Measurement]] = defaultdict(list)
     for m in shown:
-        told = [f"{key} {value}" for key, value in m.case.items() if key not in (lab.columns, *lab.along)]
+        told = [parameter(key, value) for key, value in m.case.items() if key not in (lab.columns, *lab.along)]
         found[", ".join([*([f"on {m.kind}"] if several else []), *told])].append(m)
     return [_group(lab, title, measured) for title, measured in found.items()]
 
@@ -74,10 +80,17 @@ def groups(lab: Lab, records: list[Record]) -> list[Group]:
 def _group(lab: Lab, title: str, measured: list[Measurement]) -> Group:
     values = {name: {m.case[name] for m in measured if name in m.case} for name in lab.along}
     along = next((name for name, found in values.items() if len(found) > 1), "")
-    fixed = [f"{name} {value}" for name, found in values.items() if len(found) == 1 for value in found]
+    fixed = [parameter(name, value) for name, found in values.items() if len(found) == 1 for value in found]
     title = ", ".join(filter(None, [title, *fixed]))  # a sweep of one value is none
     based = any(m.case[lab.columns] == "serial" for m in measured)
     return Group(title, "sweep" if along else "scaling" if based else "bars", along, lab.columns, measured)
+
+
+def parameter(name: str, value: str | int | float) -> str:
+    """Write a parameter of a case with its unit."""
+    what, _, unit = name.rpartition("_")
+    told = {"bytes": units.nbytes(float(value)), "us": f"{value} us"}.get(unit) if not isinstance(value, str) else None
+    return f"{what} {told}".strip() if told else f"{name.replace('_', ' ')} {value}"
 
 
 def verdicts(records: list[Record]) -> Verdicts:

@@ -159,6 +159,12 @@ def measured(records: Iterable[Record], workers: int | None = None, /, **case: s
     return [r for r in found if case.items() <= r.case.items()]
 
 
+def beside(records: Iterable[Record], m: Measurement, **other: str | int | float) -> Measurement | None:
+    """Return what was measured beside another, in all alike but for these parameters; None where nothing was."""
+    found = measured(records, m.workers, **{**m.case, **other})
+    return next((like for like in found if like.kind == m.kind), None)
+
+
 def compared(records: Iterable[Record], workers: int | None = None, /, **case: str | int | float) -> list[Comparison]:
     """Pick the comparisons of which the first case has these parameters, on this number of workers where one is named."""
     found = (r for r in records if isinstance(r, Comparison) and workers in (None, r.workers))

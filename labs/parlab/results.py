@@ -70,8 +70,19 @@ class Writer:
             raise ParlabError(f"cannot write {self.path}: {error.strerror}; the records before it are kept") from None
 
 
-def read(directory: Path) -> Run:
-    """Read DIR/results.jsonl (or the file itself). Raises BadRequest where it is missing, of a newer version or damaged."""
+def latest() -> Path:
+    """Return the folder of the latest run in results/. Raises BadRequest where there is none."""
+    found = max(Path("results").glob(f"*/{FILE}"), default=None, key=lambda path: path.stat().st_mtime)
+    if found is None:
+        raise BadRequest("no run is recorded in results/: `parlab run all` makes one")
+    return found.parent
+
+
+def read(directory: Path, field: str = "") -> Run:
+    """Read DIR/results.jsonl (or the file itself). Raises BadRequest where it is missing, of a newer version or damaged.
+
+    field: read no records but those that have it, "sentence" for the conclusions: the samples are most of a file.
+    """
     path = directory / FILE if directory.is_dir() else directory
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -81,6 +92,8 @@ def read(directory: Path) -> Run:
     records: list[Record] = []
     note = None
     for number, line in enumerate(lines, 1):
+        if number > 1 and field not in line:
+            continue
         try:
             fields = json.loads(line)
             version = fields.pop("v")

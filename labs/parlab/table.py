@@ -1,19 +1,24 @@
 """The terminal: heading, progress, the tables of each lab, its conclusions. Everything shown is read from records."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from textwrap import wrap
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
-from parlab import machine, results, units
+from parlab import machine, results
 from parlab.catalogue import RECORDED, Lab, labs
-from parlab.groups import groups, verdicts
 from parlab.header import noise_words
-from parlab.launch import Command
-from parlab.records import PROOF, Comparison, Conclusion, Fault, Noise, Record, Row, Run, Skip, measured
-from parlab.tables import SHAPES, table_of_rows
+from parlab.records import Conclusion, Fault, Noise, Record, Run, Skip, measured
+from parlab.sheet import MARKS, Cell, Sheet
+from parlab.tables import proofs, sheets
+from parlab.telling import most_telling
+
+VERDICTS = {"faster": "green", "slower": "red", "same": "", "cannot tell": ""}
+TONES = {"": "", "least": "bold", "aside": "dim", "predicted": "dim"}
 
 console = Console(width=None if Console().is_terminal else 140, highlight=False)
 
@@ -35,19 +40,14 @@ def ending(run: Run, path: Path) -> None:
     console.print(f"records: {path}")
 
 
-@contextlib.contextmanager
-def progress(name: str, command: Command, log: Path) -> Iterator[Callable[[], None]]:
-    """Show what a launch is doing, as told by the last line of its log, while it runs."""
-    console.print(f"\n[bold]{name}[/]  [dim]{command.line()}[/]", soft_wrap=True)
-    with console.status("starting") as status:
-
-        def watch() -> None:
-            with contextlib.suppress(OSError):
-                lines = log.read_bytes()[-300:].decode(errors="replace").splitlines()
-                if lines:
-                    status.update(escape(lines[-1].strip()))
-
-        yield watch
+def show_telling(run: Run) -> None:
+    """Say what the run tells most clearly, each under the question that it answers."""
+    if found := most_telling(run):
+        console.print("\n[bold]What this machine told most clearly[/]")
+    for conclusion in found:
+        console.print(f"  {labs()[conclusion.lab].question}  [dim]{conclusion.lab}[/]")
+        for line in wrap(conclusion.sentence, console.width - 4):
+            console.print(f"    {line}", markup=False)
 
 
 def show(run: Run) -> None:
@@ -79,23 +79,49 @@ def show_lab(lab: Lab, run: Run) -> None:
     """Show one lab: its question, its tables, what was skipped or failed, and its conclusions."""
     records = run.of(lab.id)
     console.print(f"\n[bold]{lab.question}[/]")
-    for words in _proofs(records):
+    for words in proofs(records):
         console.print(f"  {words}", style="dim", markup=False)
     if nothing_measured := not measured(records):
         _tell(r for r in records if isinstance(r, Skip))  # what follows is not about this machine
-    said, notes = verdicts(records), set()
-    for group in groups(lab, records):
-        table, below, note = SHAPES[group.shape](group, said)
-        console.print(table)
-        if below:
-            console.print("\n".join(below), style="dim", markup=False)
-        notes.add(note)
-    for table in table_of_rows([r for r in records if isinstance(r, Row)]):
-        console.print(table)
-    for note in sorted(notes):
-        console.print(f"  {note}", style="dim")
+    told = list(sheets(lab, records))
+    for sheet in told:
+        console.print(printed(sheet))
+        for line in sheet.below:
+            console.print(f"  {line}", style="dim", markup=False)
+    for note in sorted({sheet.note for sheet in told if sheet.note}):
+        console.print(f"  {note}", style="dim", markup=False)
     last = (Fault, Conclusion) if nothing_measured else (Skip, Fault, Conclusion)
     _tell(r for r in records if isinstance(r, last))
+
+
+def printed(sheet: Sheet) -> Table:
+    """Set a table for the terminal."""
+    title = escape(sheet.title) or None
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 1))
+    for column in sheet.columns:
+        right, text = column.holds == "numbers", column.holds == "text"
+        table.add_column(escape(column.name), justify="right" if right else "left", no_wrap=not text)
+    for row in sheet.rows:
+        table.add_row(*map(_words, row))
+    return table
+
+
+def _words(cell: Cell) -> Text:
+    """Write a cell; after a time stands its mark or the room for one, so that times end in one place."""
+    words = Text(" ".join(filter(None, [cell.text, cell.spread])), TONES[cell.tone])
+    if cell.says:
+        words.append(f" {MARKS[cell.says]}", VERDICTS[cell.says])
+    elif cell.spread:
+        words.append("  ")
+    elif cell.tone == "predicted":
+        words.append("     ")  # no interval, no mark
+    return words
+
+
+def concluded(r: Conclusion) -> str:
+    """Write a conclusion behind its verdict, in rich's markup."""
+    mark = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "[yellow]cannot tell[/]"}[r.holds]
+    return f"{mark}: {escape(r.sentence)}"
 
 
 def _tell(found: Iterable[Record]) -> None:
@@ -106,18 +132,4 @@ def _tell(found: Iterable[Record]) -> None:
         elif isinstance(r, Fault):
             console.print(f"  FAILED: {r.fault}", style="bold red", markup=False)
         elif isinstance(r, Conclusion):
-            mark = {True: "[green]holds[/]", False: "[red]does not hold[/]", None: "[yellow]cannot tell[/]"}[r.holds]
-            console.print(f"  {mark}: {escape(r.sentence)}")
-
-
-def _proofs(records: list[Record]) -> Iterator[str]:
-    """Say for each team how fast its threads were together, before and after the lab, and how far apart their cores are."""
-    together: dict[tuple[str, int], list[str]] = {}
-    for r in records:
-        if isinstance(r, Comparison) and r.faster.get("work") == "together" and r.workers > 1:
-            together.setdefault((str(r.faster[PROOF]), r.workers), []).append(units.span(r.ratio))
-    trips = {(m.case[PROOF], m.workers): m.seconds for m in measured(records, work="ping-pong") if PROOF in m.case}
-    for (layer, workers), ratios in together.items():
-        told = f"{workers} threads of {layer}, each beside the speed of one alone: {' before, '.join(ratios)} after"
-        trip = trips.get((layer, workers))
-        yield told + (f"; a word to and fro takes {units.interval(trip)}" if trip else "")
+            console.print(f"  {concluded(r)}")

@@ -11,6 +11,13 @@ def seconds(value: float) -> str:
     return f"{value * 1e9:.3g} ns"
 
 
+def clock(value: float) -> str:
+    """Write a duration in seconds as people read a clock: 0:07, 5:40, 1:02:03."""
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def count(number: int, what: str) -> str:
     """Write how many there are of something; `what` is its plural."""
     one = "process" if what == "processes" else what.removesuffix("s")
@@ -18,12 +25,13 @@ def count(number: int, what: str) -> str:
 
 
 def interval(value: Interval) -> str:
-    """Write a time with half the width of its interval, in per cent of the median."""
-    return (
-        f"{seconds(value.median)} ±{value.half_width_relative:.0%}"
-        if value.half_width_relative < 10
-        else f"{seconds(value.median)} ±?"
-    )
+    """Write a time with half the width of its interval."""
+    return f"{seconds(value.median)} {spread(value)}"
+
+
+def spread(value: Interval) -> str:
+    """Write half the width of an interval, in per cent of the median."""
+    return f"±{value.half_width_relative:.0%}" if value.half_width_relative < 10 else "±?"
 
 
 def span(value: Interval, digits: int = 2) -> str:
