@@ -31,6 +31,7 @@ class Lab:
     needs: list[str] = field(default_factory=list)
     workers: list[int] = field(default_factory=list)
     base: bool = False
+    whole: bool = False
     layers: bool = False
     gpus: int = 0
     recorded: str = ""
@@ -56,8 +57,8 @@ class Lab:
                 find_mpi()
             except BadRequest as error:
                 return str(error)
-        if "processes" in self.needs and importlib.util.find_spec("torch") is None:
-            return "PyTorch is not installed: pip install -e '.[ddp]'"
+        if not {"processes", "torchrun"}.isdisjoint(self.needs) and importlib.util.find_spec("torch") is None:
+            return "PyTorch is not installed: `make torch` installs it"
         if self.gpus:
             from parlab.gpus import missing
 

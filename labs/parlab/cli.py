@@ -1,8 +1,10 @@
 """parlab: measure how programs run in parallel on this machine.
 
 parlab list                 the labs, their questions, and whether each can run here
+parlab questions [WORDS]    questions of interviews, in English and Chinese, and what the labs answer
 parlab run mpi              run a topic (or one lab, or `all`) and show its scaling tables
-parlab report [DIR]         show a recorded run again and draw its pictures
+parlab show [DIR]           show the tables of a recorded run again
+parlab report [DIR ...]     make the page of a recorded run and its pictures, or the page of several side by side
 parlab machine              the facts of this machine and how noisy it is
 """
 
@@ -10,11 +12,14 @@ import argparse
 import json
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 
 from parlab.catalogue import labs
 from parlab.errors import DONE, FAILED, INTERRUPTED, BadRequest, ParlabError
 from parlab.options import Parser, add_run_options
+
+DIRECTORY = "folder of the records (default: the latest in results/)"
 
 
 def main() -> None:
@@ -48,6 +53,12 @@ def _parser() -> Parser:
     listing.add_argument("--json", action="store_true", help="machine-readable")
     listing.set_defaults(act=_list)
 
+    asking = actions.add_parser("questions", help="questions of interviews, and what the labs answer")
+    asking.add_argument("words", nargs="*", metavar="WORDS", help="only those that mention all of these")
+    asking.add_argument("--json", action="store_true", help="machine-readable")
+    asking.add_argument("--lang", choices=("en", "zh", "both"), default="both", help="English, Chinese (default: both)")
+    asking.set_defaults(act=_questions)
+
     running = actions.add_parser("run", help="run labs and show their scaling tables")
     running.add_argument("labs", nargs="+", metavar="ID|TOPIC|all", help="what to run; `parlab list` names them")
     add_run_options(running)
@@ -61,10 +72,13 @@ def _parser() -> Parser:
     running.add_argument("--dry-run", action="store_true", help="print the command lines and environments, run nothing")
     running.set_defaults(act=_run)
 
-    report = actions.add_parser("report", help="show a recorded run again and draw its pictures")
-    report.add_argument(
-        "directory", nargs="?", type=Path, metavar="DIR", help="folder of the records (default: the latest in results/)"
-    )
+    showing = actions.add_parser("show", help="show the tables of a recorded run again")
+    showing.add_argument("directory", nargs="?", type=Path, metavar="DIR", help=DIRECTORY)
+    showing.set_defaults(act=_show)
+
+    report = actions.add_parser("report", help="make the page of a recorded run, or of several side by side")
+    report.add_argument("directories", nargs="*", type=Path, metavar="DIR", help=DIRECTORY + "; several are compared")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the page (default: report.html in the first DIR)")
     report.set_defaults(act=_report)
 
     machine = actions.add_parser("machine", help="the facts of this machine and how noisy it is")
@@ -89,6 +103,19 @@ def _list(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _questions(options: argparse.Namespace) -> int:
+    from parlab import questions
+
+    found = questions.find(options.words)
+    if options.json:
+        runs = questions.recorded()
+        answered = [{"id": q.id, "en": q.en, "zh": q.zh, "labs": [asdict(a) for a in q.answers(runs)]} for q in found]
+        print(json.dumps(answered, ensure_ascii=False, indent=1))
+    else:
+        questions.show(found, ("en", "zh") if options.lang == "both" else (options.lang,))
+    return DONE
+
+
 def _run(options: argparse.Namespace) -> int:
     from parlab import runner
 
@@ -97,20 +124,20 @@ def _run(options: argparse.Namespace) -> int:
     return runner.run(options)
 
 
-def _report(options: argparse.Namespace) -> int:
-    from parlab import plots, results, table
+def _show(options: argparse.Namespace) -> int:
+    from parlab import results, table
 
-    directory = options.directory or max(
-        Path("results").glob("*/results.jsonl"), default=None, key=lambda path: path.stat().st_mtime
-    )
-    if directory is None:
-        raise BadRequest("no run is recorded in results/: `parlab run all` makes one")
-    run = results.read(directory)
+    run = results.read(options.directory or results.latest())
     table.show(run)
-    for path in plots.draw_all(run, directory if directory.is_dir() else directory.parent):
-        print(plots.told(path))
     if run.note:
         print(run.note, file=sys.stderr)
+    return DONE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from parlab import report, results
+
+    print(report.told(*report.write(options.directories or [results.latest()], options.out)))
     return DONE
 
 

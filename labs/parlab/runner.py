@@ -1,24 +1,24 @@
-"""Run labs: launch each, follow its records, explain a fault, and leave one results file that holds everything measured."""
+"""Run labs: build the launches of each, let them run one after the other, and leave one results file that holds everything measured."""
 
 import argparse
 import contextlib
 import os
-import re
 import time
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
-from parlab import gpus, header, launch, process, results, table, witness
+from parlab import gpus, header, launch, results, table
 from parlab.bench import MORE, RUNNING
 from parlab.catalogue import Lab, select
-from parlab.errors import BAD_REQUEST, DONE, FAILED, TIMED_OUT, BadRequest
+from parlab.errors import DONE, INTERRUPTED, TIMED_OUT, BadRequest
+from parlab.follow import follow, workers_of
 from parlab.launch import Command, find_mpi, ranks, threads
 from parlab.machine import cores
 from parlab.options import BUDGETS, doubling
-from parlab.records import LAYERS, Fault, Skip
-
-START_SECONDS = 60  # for interpreters to start and Numba to compile, beside a lab's own time
-SLACK = 3  # how often a lab's own time fits into its limit, for each number of workers: a deadlock is for ever
+from parlab.pace import PAGE, PAGE_OF_LAB, PREDICTED, Pace, Usual, usual
+from parlab.progress import Progress
+from parlab.records import LAYERS, Skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,11 +36,13 @@ def run(options: argparse.Namespace) -> int:
             skipped = [f"# {lab.id}: skipped: {missing[lab.id]}"] if missing[lab.id] else []
             print("\n".join([*skipped, *(c.line() for c in commands[lab.id])]))
         return DONE
+    progress = Progress(_pace(chosen, commands, missing, options))
     writer = results.Writer(out)
     with_ranks = [lab for lab in chosen if "ranks" in lab.needs and not missing[lab.id]]
     mpi = {"mpi": str(find_mpi())} if with_ranks else {}
     begun = header.begin(writer, options, mpi)
     table.heading(begun)
+    progress.plan()
     statuses = [DONE]
     try:
         for lab in chosen:
@@ -49,19 +51,57 @@ def run(options: argparse.Namespace) -> int:
             if commands[lab.id]:  # a lab of GPUs runs without one too: it predicts
                 if beyond := _beyond(lab, options):
                     writer.write(Skip(lab.id, f"{beyond} threads: this process may use {cores()} cores"))
-                statuses.append(_run_lab(lab, commands[lab.id], options, writer))
+                statuses.append(_in_time(lab, commands[lab.id], options, writer, progress))
             table.show_lab(lab, results.read(out))
             if missing[lab.id] or (lab.on_gpus and not gpus.count()):
                 table.show_recorded(lab, whole=bool({lab.id, lab.topic} & set(options.labs)))
+    except KeyboardInterrupt:
+        statuses.append(INTERRUPTED)
     finally:
         header.end(writer)
         run_so_far = results.read(out)
         table.ending(run_so_far, writer.path)
+    if INTERRUPTED in statuses:
+        progress.interrupted(out)
+        return INTERRUPTED
+    if len(chosen) > 1:
+        table.show_telling(run_so_far)
     if options.budget != "smoke":
-        from parlab.plots import draw_all, told
-
-        print("\n".join(map(told, draw_all(run_so_far, out))))
+        print(progress.page(out))
     return TIMED_OUT if TIMED_OUT in statuses else max(statuses)
+
+
+def _in_time(
+    lab: Lab, commands: list[Command], options: argparse.Namespace, writer: results.Writer, progress: Progress
+) -> int:
+    """Run a lab in the share of its time that is left for it, or leave it out; return its exit status."""
+    share = progress.begin(lab.id)
+    if share is None:
+        writer.write(
+            Skip(lab.id, f"no time was left of {options.minutes:g} minutes: `parlab run {lab.id}` takes its own")
+        )
+        return DONE
+    if share < 1:
+        minutes = share * BUDGETS[options.budget].lab_seconds / 60
+        commands = [Command([*command.argv, "--minutes", f"{minutes:.3g}"], command.env) for command in commands]
+    status = follow(lab, commands, options, writer, progress)
+    progress.end(lab.id)
+    return status
+
+
+def _pace(
+    chosen: list[Lab], commands: dict[str, list[Command]], missing: dict[str, str | None], options: argparse.Namespace
+) -> Pace:
+    """Plan the run: what each lab that has launches usually takes, within the minutes that were asked for."""
+    ahead = [_usual(lab, commands[lab.id], missing[lab.id], options) for lab in chosen if commands[lab.id]]
+    ending = PAGE + PAGE_OF_LAB * len(ahead) if options.budget != "smoke" else 0.0
+    return Pace(ahead, 60 * options.minutes if options.minutes else inf, ending)
+
+
+def _usual(lab: Lab, commands: list[Command], missing: str | None, options: argparse.Namespace) -> Usual:
+    numbers = {p for command in commands for p in workers_of(command)}
+    need = "gpu" if lab.gpus else lab.needs[0]
+    return PREDICTED if missing else usual(need, len(numbers), BUDGETS[options.budget])
 
 
 def launches(lab: Lab, options: argparse.Namespace, out: Path) -> list[Command]:
@@ -89,7 +129,8 @@ def _wanted(lab: Lab, options: argparse.Namespace) -> list[int]:
         return lab.workers
     if not {"ranks", "processes", "torchrun"}.isdisjoint(lab.needs):
         return lab.wanted(options.workers or doubling(max(4, cores())))
-    return [p for p in lab.wanted(options.workers or doubling(cores())) if p <= cores()]
+    usual = [cores()] if lab.whole else doubling(cores())
+    return [p for p in lab.wanted(options.workers or usual) if p <= cores()]
 
 
 def _beyond(lab: Lab, options: argparse.Namespace) -> str:
@@ -127,7 +168,8 @@ def _processes(lab: Lab, options: argparse.Namespace, out: Path, wanted: list[in
     asked = os.environ.get("NUMBA_THREADING_LAYER")
     layers = LAYERS if lab.layers and asked is None else (asked,)
     for layer in layers:
-        yield _of_run(threads(wanted[-1], _program(lab, options, wanted), layer=layer), out, layer != layers[-1])
+        command = threads(wanted[-1], _program(lab, options, wanted), layer=layer, gpus=lab.on_gpus)
+        yield _of_run(command, out, layer != layers[-1])
 
 
 def _on_device(lab: Lab, options: argparse.Namespace) -> list[tuple[str, list[int]]]:
@@ -162,43 +204,3 @@ def _program(lab: Lab, options: argparse.Namespace, workers: list[int]) -> list[
 def _of_run(command: Command, out: Path, more: bool) -> Command:
     """Tell the processes which run they belong to, and whether another launch of the lab follows, which will conclude."""
     return Command(command.argv, command.env | {RUNNING: str(out.resolve())} | ({MORE: "1"} if more else {}))
-
-
-def _run_lab(lab: Lab, commands: list[Command], options: argparse.Namespace, writer: results.Writer) -> int:
-    out = writer.path.parent
-    log = out / f"{lab.id}.log"
-    for command in commands:
-        witness.clear(out)
-        counts = command.argv[command.argv.index("--workers") + 1].count(",") + 1
-        limit = options.limit or START_SECONDS + SLACK * BUDGETS[options.budget].lab_seconds * counts
-        with table.progress(lab.id, command, log) as watch:
-            ended = process.run(command, limit=limit, log=log, watch=watch, on_timeout=lambda: _ask(out))
-        testimony = witness.read(out)
-        if ended.timed_out:
-            return _fault(lab, writer, f"ended after its limit of {limit:g} s; {testimony.sentence()}", TIMED_OUT, log)
-        if 0 not in testimony.finished or testimony.raised:  # rank 0 says it is done when all others are
-            told = testimony.sentence() if testimony.raised or testimony.silent or testimony.stood else _last_line(log)
-            return _fault(lab, writer, told, BAD_REQUEST if ended.status == BAD_REQUEST else FAILED, log)
-        if ended.status:
-            return _fault(lab, writer, f"the launcher ended with status {ended.status}: {_last_line(log)}", FAILED, log)
-        if options.debug:
-            print(ended.output)
-    witness.clear(out)
-    return DONE
-
-
-def _fault(lab: Lab, writer: results.Writer, told: str, status: int, log: Path) -> int:
-    writer.write(Fault(lab.id, f"{told}; what it printed is in {log}"))
-    return status
-
-
-def _ask(out: Path) -> None:
-    witness.ask(out)
-    time.sleep(0.2)  # the handlers write a few lines
-
-
-def _last_line(log: Path) -> str:
-    """Pick from what a launch printed the line that tells most: the last exception, else the last line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip(" -*=\n")]
-    raised = [line for line in lines if re.match(r"\w+(Error|Exception)\b", line)]
-    return (raised or lines or ["it printed nothing"])[-1]
