@@ -24,6 +24,7 @@ from parlab.records import Record
 # Threads for teams of up to four, whatever the machine has; kernels compiled once for each state of their sources.
 os.environ.update({name: value for name, value in launch.threads(4, []).env.items() if name.startswith("NUMBA_")})
 os.environ.update(launch.process([]).env)  # as the labs of GPUs have it
+os.environ["OMPI_MCA_mpi_yield_when_idle"] = "1"  # who waits leaves the core: two tests may run at a time (pytest -n 2)  # noqa: SIM112
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
 QUIET = [
@@ -36,6 +37,8 @@ QUIET = [
     "no:cacheprovider",
     "-p",
     "no:hypothesispytest",
+    "-p",
+    "no:xdist",
     "-o",
     "timeout=0",
 ]
@@ -57,12 +60,14 @@ def two() -> Iterator[int]:
 
 @pytest.fixture
 def gpu(request: pytest.FixtureRequest) -> None:
-    """Skip the test where there is no GPU that Python can use; `@pytest.mark.gpu(2)` asks for two."""
+    """Skip the test where there is no GPU that Python can use, or another test might; `@pytest.mark.gpu(2)` asks for two."""
     from parlab.gpus import missing
 
     marker = request.node.get_closest_marker("gpu")
     if reason := missing(marker.args[0] if marker and marker.args else 1):
         pytest.skip(reason)
+    if hasattr(request.config, "workerinput"):  # one of several pytests
+        pytest.skip("tests on GPUs run one at a time: make test-gpu")
 
 
 class Standin:
@@ -118,6 +123,49 @@ def judged(
         return list(catalogue.script(lab).judge(results.read(folder).of(lab)))
 
     return conclusions
+
+
+@pytest.fixture
+def parlab(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Return the command line as a function of its words, run in this process: its exit status."""
+
+    def run(*arguments: str) -> int:
+        from parlab import cli
+
+        monkeypatch.setattr(sys, "argv", ["parlab", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return int(left.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def faulty(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parlab: Callable[..., int]
+) -> Iterator[Callable[[str, float], int]]:
+    """Return what runs the lab of faulty.py, to leave in some way, for so many seconds at most; its records go to tmp_path/out.
+
+    It is alone in the catalogue; its workers are what the asking file NEEDS.
+    """
+    (tmp_path / "labs.toml").write_text(
+        '[topics]\nfaults = ""\nempty = ""\n[[lab]]\nid = "faulty"\ntopic = "faults"\ncolumns = "case"\n'
+        f'question = "?"\nquestion_zh = "?"\nneeds = ["{request.module.NEEDS}"]\n'
+    )
+    shutil.copy(Path(__file__).parent / "faulty.py", tmp_path)
+    monkeypatch.setattr(catalogue, "HERE", tmp_path)
+    monkeypatch.setenv("PARLAB_LABS", str(tmp_path))
+    arguments = ["run", "faulty", "--workers", "2", "--budget", "smoke", "--out", str(tmp_path / "out")]
+
+    def leave(way: str, limit: float) -> int:
+        monkeypatch.setenv("PARLAB_TEST_WAY", way)
+        return parlab(*arguments, "--limit", str(limit))
+
+    catalogue.labs.cache_clear()
+    catalogue.topics.cache_clear()
+    yield leave
+    catalogue.labs.cache_clear()
+    catalogue.topics.cache_clear()
 
 
 class Nursery:
