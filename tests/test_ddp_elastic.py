@@ -17,7 +17,7 @@ SCRIPT = """
 import hashlib, json, os, signal, sys
 from functools import partial
 from pathlib import Path
-import torch
+import torch, torch._dynamo  # which the first optimizer imports: once, before the fork
 from parlab import forked, workers
 from parlab.ddp import checkpoints, corpus, elastic, models
 from parlab.ddp.sharded import ZeRO1

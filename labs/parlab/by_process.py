@@ -24,7 +24,15 @@ def run_process(
 ) -> int:
     """Run `main`, or where it needs a GPU and there is none `predict`, and return the exit status."""
     out = Path(os.environ[RUNNING])
-    bench = Bench(name, None, cores(), options.workers or doubling(cores()), BUDGETS[options.budget], options.seed, out)
+    bench = Bench(
+        name,
+        None,
+        cores(),
+        options.workers or doubling(cores()),
+        BUDGETS[options.budget].within(options.minutes),
+        options.seed,
+        out,
+    )
     words, status = witness.DONE, DONE
     try:
         witness.testify(out, 0)

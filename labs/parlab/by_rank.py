@@ -32,7 +32,9 @@ def run_rank(name: str, main: Callable[[Bench], None], options: argparse.Namespa
         else Path(launched)
     )
     workers = options.workers if launched else labs()[name].wanted(options.workers or doubling(world.size))
-    bench = Bench(name, world, cores_of(world), workers, BUDGETS[options.budget], options.seed, out)
+    bench = Bench(
+        name, world, cores_of(world), workers, BUDGETS[options.budget].within(options.minutes), options.seed, out
+    )
     words, status = witness.DONE, DONE
     try:
         if launched:

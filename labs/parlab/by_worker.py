@@ -55,7 +55,7 @@ def run_worker(
         world = workers.join(rank, size, store, on_gpus)
         out = Path(world.gathered(str(out))[0])
         counts = options.workers if launched else lab.wanted(options.workers or doubling(size))
-        bench = Bench(name, world, cores(), counts, BUDGETS[options.budget], options.seed, out)
+        bench = Bench(name, world, cores(), counts, BUDGETS[options.budget].within(options.minutes), options.seed, out)
         bench.kind = "GPUs" if on_gpus else "processes"
         if not launched:
             more = {"torch": f"{torch.__version__}, {'NCCL' if on_gpus else 'gloo'}"}

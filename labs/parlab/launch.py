@@ -115,9 +115,14 @@ def ranks(
 
 
 def threads(
-    count: int, program: Sequence[str], *, layer: str | None = None, environ: Mapping[str, str] = os.environ
+    count: int,
+    program: Sequence[str],
+    *,
+    layer: str | None = None,
+    gpus: bool = False,
+    environ: Mapping[str, str] = os.environ,
 ) -> Command:
-    """Start one process of a Python program that may run up to `count` threads.
+    """Start one process of a Python program that may run up to `count` threads. gpus: it uses GPUs too.
 
     layer: Numba's threading layer; None: the one that the environment names, else the first that is here of omp, tbb, workqueue (omp
     starts its threads at once, and gcc's OpenMP shares them). The threads are not bound: the program binds them while it measures.
@@ -134,7 +139,7 @@ def threads(
         env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(libraries), environ.get("LD_LIBRARY_PATH")]))
     if cached := _compiled():
         env["NUMBA_CACHE_DIR"] = str(cached)
-    return Command([sys.executable, *program], env)
+    return Command([sys.executable, *program], env | (process([]).env if gpus else {}))
 
 
 def process(program: Sequence[str]) -> Command:
@@ -153,7 +158,8 @@ def workers(program: Sequence[str]) -> Command:
 
 def _compiled() -> Path | None:
     """Return the folder for compiled kernels, one for each state of their sources: Numba does not see a change in another file."""
-    sources = sorted((Path(__file__).resolve().parents[2] / "openmp_like").glob("*.py"))
+    root = Path(__file__).resolve().parents[2]
+    sources = sorted(source for topic in ("mpi", "openmp_like") for source in (root / topic).glob("*.py"))
     digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     folder = Path.home() / ".cache" / "parlab" / f"numba-{digest}"
     try:

@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +18,14 @@ class Budget:
     case_seconds: float
     lab_seconds: float
     every: int
+
+    def within(self, minutes: float | None) -> "Budget":
+        """Return this budget for a lab that may take only so long, where that is less than its time.
+
+        Each case gets its share; below a half sweeps have half as many sizes, too: what checks and calibrates them is not shortened.
+        """
+        share = 1.0 if minutes is None else min(1.0, 60 * minutes / self.lab_seconds)
+        return replace(self, case_seconds=share * self.case_seconds, every=self.every * (1 if share > 0.5 else 2))
 
 
 BUDGETS = {
@@ -49,6 +57,12 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="smoke: does it work; quick: 20 s a lab; full: every size, tight intervals",
     )
     parser.add_argument(
+        "--minutes",
+        type=minutes,
+        metavar="M",
+        help="end in time: measure each case for less, leave out labs for which no time is left (default: no limit)",
+    )
+    parser.add_argument(
         "--device",
         choices=["cpu", "gpu"],
         help="where labs of processes keep their tensors (default: both, one after the other; by hand the GPUs, where enough)",
@@ -73,6 +87,17 @@ def workers(text: str) -> list[int]:
     if counts[0] < 1:
         raise argparse.ArgumentTypeError(f"{counts[0]} workers cannot work: ask for 1 or more")
     return counts
+
+
+def minutes(text: str) -> float:
+    """Read a number of minutes above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0")
+    return value
 
 
 def whole(text: str) -> int:

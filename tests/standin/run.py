@@ -26,7 +26,7 @@ def main() -> None:
     sys.argv = sys.argv[1:]
     name = Path(script).stem
     if "--workers" not in sys.argv:
-        sys.argv += ["--workers", ",".join(map(str, labs()[name].workers))]
+        sys.argv += ["--workers", ",".join(map(str, labs()[name].workers or [1]))]
     try:
         runpy.run_path(script, run_name="__main__")
     finally:
