@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import pytest
 
+from parlab.catalogue import labs, topics
 from parlab.options import BUDGETS, minutes
-from parlab.pace import LEAST, PREDICTED, Pace, Usual, usual
+from parlab.pace import LEAST, PREDICTED, Pace, Usual, in_turns, usual
 
 LIMIT = 360.0
 LABS = [usual("ranks", 3, BUDGETS["quick"])] * 4 + [usual("threads", 2, BUDGETS["quick"])] * 8 + [PREDICTED] * 7
@@ -59,6 +60,16 @@ def test_a_run_with_a_limit_ends_in_time_however_slow_the_machine_is(slowness: f
     assert ran == len(LABS) or slowness > 1.2  # labs are left out only where shorter contrasts do not suffice
     assert all(LEAST <= share <= 1 for share in shares)
     assert shares[-1] == 1 or slowness > 0.5
+
+
+def test_with_little_time_the_topics_take_turns() -> None:
+    order = in_turns(labs().values())
+    assert sorted(lab.id for lab in order) == sorted(labs())
+    assert {lab.topic for lab in order[: len(topics())]} == set(topics())
+    for topic in topics():
+        assert [lab.id for lab in order if lab.topic == topic] == [
+            lab.id for lab in labs().values() if lab.topic == topic
+        ]
 
 
 def test_a_budget_within_minutes_measures_its_share_and_never_more() -> None:

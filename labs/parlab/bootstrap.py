@@ -34,8 +34,7 @@ MEANING = (  # of what venv and pip say when they fail
     ),
     (
         r"ensurepip",
-        "this Python cannot make environments: install its venv module (Debian, Ubuntu: apt install python3-venv), "
-        "or name another one with `make PYTHON=python3.12`",
+        "this Python cannot make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)",
     ),
     (
         r"Retrying \(|Connection ?[Ee]rror|name resolution|timed out",
@@ -52,9 +51,8 @@ class Failed(Exception):
 def main() -> int:
     """Set up the environment named on the command line; return the exit status."""
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this has not installed anything yet
-        print(
-            f"parlab needs Python 3.11 or newer, this is {sys.version.split()[0]}: name another with `make PYTHON=python3.12`"
-        )
+        here = sys.version.split()[0]
+        print(f"parlab needs Python 3.11 or newer, this is {here}: name another with `make PYTHON=python3.12`")
         return 2
     home, mpi = ROOT / sys.argv[1], sys.argv[2]
     if mpi not in ("openmpi", "mpich", "none"):

@@ -4,9 +4,12 @@ Nothing is known of this machine before its first lab has ended. So the plan beg
 they take here: `slowness`, one factor for all of them.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf
 
+from parlab.catalogue import Lab
 from parlab.options import BUDGETS, Budget
 
 
@@ -36,6 +39,16 @@ LEAST = 0.25  # share of the usual time below which intervals tell nothing more:
 SPARE = 0.05  # of the limit: the plan leaves it for what takes longer than planned
 BELIEF = 60.0  # seconds that labs must have taken here before they weigh as much as the plan
 PAGE, PAGE_OF_LAB = 1.0, 0.5  # seconds for the page with its pictures, and for each lab on it
+
+
+def in_turns(labs: Iterable[Lab]) -> list[Lab]:
+    """Order labs so that the topics take turns: where the time does not suffice for all, no topic is left out whole."""
+    seen: Counter[str] = Counter()
+    placed = []
+    for lab in labs:
+        seen[lab.topic] += 1
+        placed.append((seen[lab.topic], lab))
+    return [lab for _, lab in sorted(placed, key=lambda place: place[0])]
 
 
 def usual(need: str, numbers: int, budget: Budget) -> Usual:

@@ -16,14 +16,14 @@ from parlab.follow import follow, workers_of
 from parlab.launch import Command, find_mpi, ranks, threads
 from parlab.machine import cores
 from parlab.options import BUDGETS, doubling
-from parlab.pace import PAGE, PAGE_OF_LAB, PREDICTED, Pace, Usual, usual
+from parlab.pace import PAGE, PAGE_OF_LAB, PREDICTED, Pace, Usual, in_turns, usual
 from parlab.progress import Progress
 from parlab.records import LAYERS, Skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the labs that are asked for and return the exit status."""
-    chosen = select(options.labs)
+    chosen = in_turns(select(options.labs)) if options.minutes else select(options.labs)
     if not chosen:
         print(f"{', '.join(options.labs)}: no lab here yet; its README.md says what it will hold")
         return DONE

@@ -173,14 +173,16 @@ def overtakes(records: Sequence[Record], way: str, than: str) -> Iterator[Verdic
 def fastest(steps: Mapping[int, Race], p: int) -> Verdict:
     """Name the fastest ways by the side of the grid: the best, and those that are as fast or cannot be told from it."""
     told: list[tuple[str, list[int]]] = []
+    known = True
     for side, race in sorted(steps.items()):
         best = least(list(race.values()))
-        near = " or ".join(named(way) for way, m in race.items() if verdict(times_as_long(best, m)) != "slower")
+        says = {way: verdict(times_as_long(best, m)) for way, m in race.items() if m is not best}
+        near = " or ".join(named(way) for way in race if says.get(way) != "slower")
+        known &= "cannot tell" not in says.values()
         if not told or told[-1][0] != near:
             told.append((near, []))
         told[-1][1].append(side)
     words = "; ".join(f"side {spanned(sides, sorted(steps))}: {near}" for near, sides in told)
-    known = all(isfinite(m.seconds.high) for race in steps.values() for m in race.values())
     return f"fastest on {p} cores{' or a GPU' if GPU in steps[max(steps)] else ''}: {words}", known or None
 
 
