@@ -42,6 +42,7 @@ def test_a_lab_runs_and_its_records_tables_and_picture_are_complete(lab: str, tm
     assert [r for r in records if isinstance(r, Conclusion)]
     assert {m.workers for m in measured(records)} == ({2} if catalogue.labs()[lab].workers else asked)
     assert all(m.seconds.median > 0 for m in measured(records))
+    assert not [m.case for m in measured(records) if m.workers <= CORES and m.how.get("oversubscribed")]
     assert len([m for m in measured(records) if m.verified]) > len(measured(records)) / 2
     assert any(isinstance(r, Comparison) for r in records)
     for said in (r.sentence for r in records if isinstance(r, Conclusion)):

@@ -20,7 +20,7 @@ from parlab import by_hand, forked, gpus, witness, workers
 from parlab.bench import RUNNING, Bench
 from parlab.catalogue import labs
 from parlab.errors import BAD_REQUEST, DONE, FAILED, BadRequest, CheckFailed, ParlabError
-from parlab.machine import cores
+from parlab.machine import affinity, cores
 from parlab.options import BUDGETS, doubling
 
 LOST_PEER = re.compile(r"(closed|reset) by peer|Connection refused|Broken pipe|remote process exited", re.IGNORECASE)
@@ -55,7 +55,8 @@ def run_worker(
         world = workers.join(rank, size, store, on_gpus)
         out = Path(world.gathered(str(out))[0])
         counts = options.workers if launched else lab.wanted(options.workers or doubling(size))
-        bench = Bench(name, world, cores(), counts, BUDGETS[options.budget].within(options.minutes), options.seed, out)
+        together = cores(set().union(*world.gathered(affinity())))  # mpirun binds each to a core of its own
+        bench = Bench(name, world, together, counts, BUDGETS[options.budget].within(options.minutes), options.seed, out)
         bench.kind = "GPUs" if on_gpus else "processes"
         if not launched:
             more = {"torch": f"{torch.__version__}, {'NCCL' if on_gpus else 'gloo'}"}

@@ -28,9 +28,14 @@ PACKAGES = (
 GPU_FACTS = "name,memory.total,driver_version,clocks.max.sm,clocks.max.mem,pcie.link.gen.max,pcie.link.width.max"
 
 
-def cores() -> int:
-    """Count the cores that this process may use: its affinity mask, cut by the CPU quota of its control group."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def affinity() -> set[int]:
+    """Return the cores on which this process may run."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def cores(mask: set[int] | None = None) -> int:
+    """Count the cores that this process, or processes that have these together, may use: cut by the CPU quota of its control group."""
+    allowed = len(affinity() if mask is None else mask)
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))

@@ -1,12 +1,12 @@
 """The ranks of a communicator as a team, and the communicators of a whole scaling curve out of one launch."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 from mpi4py import MPI
 
+from parlab.machine import affinity
 from parlab.measure import Array
 
 NAP_SECONDS = 0.01
@@ -54,5 +54,5 @@ def library() -> str:
 
 def cores_of(world: MPI.Intracomm) -> int:
     """Count the cores that the ranks may use together: a bound rank sees but one, so their masks are united, host by host."""
-    mask = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    return len({(host, core) for host, cores in world.allgather((MPI.Get_processor_name(), mask)) for core in cores})
+    masks = world.allgather((MPI.Get_processor_name(), affinity()))
+    return len({(host, core) for host, mask in masks for core in mask})
