@@ -142,11 +142,18 @@ def steps(bench: Bench, team: Alone, start: Grid, racers: Mapping[str, Racer], c
             busy=racer.busy,
             clock=racer.clock,
         )
-    carried = partial(heat.carry, *plates[PRANGE].u)
-    bound = Case(carried, units=start.size, busy=team.size, clock=rested(carried))
+    times, (there, here) = racers[PRANGE].steps, plates[PRANGE].u
+    carried = partial(carry, there, here, times)
+    bound = Case(carried, units=times * start.size, busy=team.size, clock=rested(partial(carry, there, here, 1)))
     told: dict[str, str | int | float] = {TIME_OF: POINT, "side": len(start)}
     longer = LONGER[bench.budget.name]
     bench.contrast(team, told, "way", cases, against=SERIAL, control=True, floor=(CARRY, bound), seconds=longer)
+
+
+def carry(there: Grid, here: Grid, times: int) -> None:
+    """Read and write all points as often as a run does, by all threads."""
+    for _ in range(times):
+        heat.carry(there, here)
 
 
 def there_and_back(

@@ -44,7 +44,7 @@ class Seen:
     """A page as one screen shows it, with all that is folded unfolded; complaints: what the browser said about it, or fetched for it."""
 
     def __init__(self, browser: "Browser", path: Path, width: int, theme: str) -> None:
-        self.page: Page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=theme)  # type: ignore[arg-type]
+        self.page: Page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=theme)
         self.complaints: list[str] = []
         self.page.on("console", lambda said: self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -21,7 +21,7 @@ from parlab.experiments.heat_names import (
 )
 from parlab.experiments.heat_ranks import HeatRanks
 from parlab.experiments.heat_ways import Racer, There, by_ranks, rested
-from parlab.openmp_like.heat import Shared, by_loop
+from parlab.openmp_like.heat import Shared, by_loop, carry
 from parlab.openmp_like.plate import Grid, Plate
 
 
@@ -43,6 +43,13 @@ def test_threads_give_the_bits_of_numpy_for_any_shape_and_number_of_them(threads
             plate.load(start)
             plate.advance(7)
             assert np.array_equal(plate.points(), serially(start, 7)), (n, m)
+
+
+def test_the_bound_carries_every_point_and_no_boundary(threads: int) -> None:
+    old, new = random(7, 9), np.zeros((7, 9))
+    carry(old, new)
+    assert np.array_equal(new[1:-1, 1:-1], old[1:-1, 1:-1])
+    assert new.sum() == pytest.approx(old[1:-1, 1:-1].sum())
 
 
 @settings(deadline=None, max_examples=30)
