@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,9 @@ from parlab.records import Record
 os.environ.update({name: value for name, value in launch.threads(4, []).env.items() if name.startswith("NUMBA_")})
 os.environ.update(launch.process([]).env)  # as the labs of GPUs have it
 os.environ["OMPI_MCA_mpi_yield_when_idle"] = "1"  # who waits leaves the core: two tests may run at a time (pytest -n 2)  # noqa: SIM112
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHILD = "PARLAB_TEST_RANK"  # set in the ranks: there the test runs as it stands
 QUIET = [

@@ -77,7 +77,8 @@ class Reader:
 
     def __init__(self, clone: Path) -> None:
         self.clone = clone
-        env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        ours = ("SLURM_", "MAKE", "MFLAGS")  # `make test` runs this: its children would be its sub-makes, and say so
+        env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         path = os.pathsep.join([str(clone / ".venv" / "bin"), os.environ["PATH"]])
         self.env = {**env, "PATH": path}
 
