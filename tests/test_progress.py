@@ -15,6 +15,8 @@ import pytest
 from parlab import catalogue, results, runner
 from parlab.errors import INTERRUPTED
 from parlab.launch import Command
+from parlab.pace import Pace, Usual
+from parlab.progress import Progress
 from parlab.records import Row, Skip
 
 SCRIPT = """
@@ -119,3 +121,9 @@ def test_a_lab_is_told_how_long_it_may_take_where_that_is_less_than_its_time(
     lab = catalogue.labs()["mpi_halo"]
     runner._in_time(lab, [Command(["mpirun", "a"]), Command(["mpirun", "b"])], options, None, progress)  # type: ignore[arg-type]
     assert seen == [["mpirun", "a", *added], ["mpirun", "b", *added]]
+
+
+def test_a_lab_that_is_too_long_is_left_out_and_a_shorter_one_after_it_runs() -> None:
+    progress = Progress(Pace([Usual(100, 0), Usual(1, 1)], limit=50))
+    assert progress.begin("long") is None
+    assert progress.begin("short") == 1
